@@ -1,0 +1,1 @@
+"""Recipes that come with sdabn: YAML files, found through ``sdabn_cli.recipe``."""

@@ -1,0 +1,175 @@
+"""The cascade of equation (2): units of a segmenter and a denoiser that alternate.
+
+    s_i = S_i(x_{i-1})          S_1 sees the noisy image y
+    x_i = D_i(x_{i-1} + y, s_i) x_0 = 0
+
+Reference:
+    Xu et al., "Synergy Between Semantic Segmentation and Image Denoising via Alternate Boosting",
+    https://arxiv.org/abs/2102.12095
+
+Shapes: images (N, 3, H, W), logits and conditions (N, K, H, W), H and W of any size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sdabn_cli.contracts import DEFAULT_STRIDE
+
+Condition = Literal["segmentation", "image", "truth", "none"]
+ConditionForm = Literal["probabilities", "logits"]
+
+
+class UnitOutput(NamedTuple):
+    """What one unit computes.
+
+    Attributes:
+        logits: Segmentation before softmax, (N, K, H, W).
+        estimate: Denoised image, (N, 3, H, W), not clipped; None without a denoiser.
+    """
+
+    logits: Tensor
+    estimate: Tensor | None
+
+
+class Unit(nn.Module):
+    """A segmenter and, unless the cascade ends in a segmenter, the denoiser it guides."""
+
+    def __init__(self, segmenter: nn.Module, denoiser: nn.Module | None = None) -> None:
+        super().__init__()
+        self.segmenter = segmenter
+        self.denoiser = denoiser
+
+
+class Cascade(nn.Module):
+    """Any number of units, run in turn.
+
+    Args:
+        units: The units in order.
+        condition: What guides the denoisers: the segmentation, the noisy image (the paper's
+            ImgD), the true labels (GtD), or nothing (D_0).
+        form: Whether a segmentation guides as probabilities or as logits.
+    """
+
+    def __init__(
+        self,
+        units: Sequence[Unit],
+        *,
+        condition: Condition = "segmentation",
+        form: ConditionForm = "probabilities",
+    ) -> None:
+        super().__init__()
+        self.units = nn.ModuleList(units)
+        self.condition: Condition = condition
+        self.form: ConditionForm = form
+
+    def forward(
+        self, noisy: Tensor, *, units: int | None = None, truth: Tensor | None = None
+    ) -> list[UnitOutput]:
+        """Run the first units on a noisy image.
+
+        Args:
+            noisy: Observed image y, (N, 3, H, W), nominally in [0, 1], not clipped.
+            units: How many units to run; all of them by default.
+            truth: Labels (N, H, W), read only where the condition is ``truth``.
+
+        Returns:
+            The output of every unit that was run.
+        """
+        outputs: list[UnitOutput] = []
+        estimate: Tensor | None = None
+        for unit in self.units[:units]:
+            logits = segment(unit.segmenter, noisy if estimate is None else estimate)
+            if unit.denoiser is not None:
+                condition = self.condition_from(logits, noisy, truth)
+                estimate = unit.denoiser(strengthen(noisy, estimate), condition)
+            outputs.append(UnitOutput(logits, None if unit.denoiser is None else estimate))
+        return outputs
+
+    def condition_from(self, logits: Tensor, noisy: Tensor, truth: Tensor | None) -> Tensor | None:
+        """Make the map (N, K, H, W) that guides a denoiser; None where nothing does."""
+        if self.condition == "none":
+            return None
+        if self.condition == "image":
+            return noisy
+        if self.condition == "truth":
+            if truth is None:
+                raise ValueError("the condition 'truth' needs the true labels")
+            return one_hot(truth, logits.shape[1]).to(noisy.dtype)
+        return logits if self.form == "logits" else torch.softmax(logits.float(), dim=1)
+
+
+def strengthen(noisy: Tensor, estimate: Tensor | None) -> Tensor:
+    """Add the previous estimate to the noisy image: the signal grows faster than the noise.
+
+    Args:
+        noisy: Observed image, (N, 3, H, W), nominally in [0, 1].
+        estimate: Output of the previous unit, or None for the first one (x_0 = 0).
+
+    Returns:
+        Input of the next denoiser, (N, 3, H, W), nominally in [0, 2] from the second unit on.
+    """
+    return noisy if estimate is None else noisy + estimate
+
+
+def segment(segmenter: nn.Module, image: Tensor) -> Tensor:
+    """Run a segmenter on an image of any size.
+
+    The image is padded to a multiple of the segmenter's ``stride`` by repeating its edge, the
+    logits are upsampled bilinearly to the padded size and the padding is cut off again.
+
+    Args:
+        segmenter: A module that follows ``contracts.Segmenter``.
+        image: (N, 3, H, W) in [0, 1].
+
+    Returns:
+        Logits (N, K, H, W).
+    """
+    height, width = image.shape[-2:]
+    stride = getattr(segmenter, "stride", DEFAULT_STRIDE)
+    below, right = -height % stride, -width % stride
+    padded = F.pad(image, (0, right, 0, below), mode="replicate") if below or right else image
+    logits = segmenter(padded)
+    if logits.shape[-2:] != padded.shape[-2:]:
+        logits = F.interpolate(
+            logits, size=padded.shape[-2:], mode="bilinear", align_corners=False
+        )
+    return logits[..., :height, :width]
+
+
+def one_hot(labels: Tensor, num_classes: int) -> Tensor:
+    """Turn labels (N, H, W) into maps (N, K, H, W); labels outside the classes are all zero."""
+    classes = torch.arange(num_classes, device=labels.device).view(1, -1, 1, 1)
+    return (labels.unsqueeze(1) == classes).to(torch.float32)
+
+
+def condition_channels(condition: Condition, num_classes: int) -> int:
+    """Channels of the map that guides the denoisers."""
+    return {"none": 0, "image": 3}.get(condition, num_classes)
+
+
+class Frozen(nn.Module):
+    """A module that nothing can train: no gradients, and eval mode even after ``.train()``.
+
+    Batch-norm statistics therefore never move either.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module.requires_grad_(False)
+        self.train(False)
+
+    def train(self, mode: bool = True) -> Frozen:
+        """Stay in eval mode whatever is asked."""
+        del mode
+        return super().train(False)
+
+    @torch.no_grad()
+    def forward(self, *args: object, **kwargs: object) -> object:
+        """Run the module without recording gradients."""
+        return self.module(*args, **kwargs)

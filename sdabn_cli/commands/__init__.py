@@ -1,0 +1,57 @@
+"""The command line: signatures and help; every body imports what it needs and calls it.
+
+Nothing here imports torch, so that ``sdabn --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+import sdabn_cli
+from sdabn_cli.errors import SdabnError
+
+
+class _Commands(TyperGroup):
+    """Turns a user's mistake into a panel and exit code 2."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except SdabnError as error:
+            from sdabn_cli.console import show_error
+
+            show_error(error)
+            raise typer.Exit(2) from error
+
+
+app = typer.Typer(
+    cls=_Commands,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_show_locals=False,
+    help="Semantic segmentation and image denoising that boost each other.",
+)
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        typer.echo(f"sdabn {sdabn_cli.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    del version
+
+
+from sdabn_cli.commands import train  # noqa: E402 - they register themselves at app
+
+__all__ = ["app", "train"]

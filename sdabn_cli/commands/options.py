@@ -1,0 +1,27 @@
+"""Options that several commands share, each with one wording."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+RecipeName = Annotated[
+    str, typer.Option("--recipe", help="Name of a recipe or path of a .yaml file.")
+]
+RunPath = Annotated[
+    Path | None,
+    typer.Option("--run", help="Run directory; runs/<recipe> by default.", show_default=False),
+]
+DataRoot = Annotated[
+    Path | None, typer.Option("--data", help="Directory of the data set.", show_default=False)
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change one key of the recipe; repeatable."),
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")]
+Seed = Annotated[int, typer.Option(help="Seed of the noise.")]

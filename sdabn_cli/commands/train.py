@@ -1,0 +1,118 @@
+"""``sdabn train-stage`` and ``sdabn cascade``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sdabn_cli.commands import app
+from sdabn_cli.commands.options import (
+    DataRoot,
+    Device,
+    DryRun,
+    Json,
+    Overrides,
+    RecipeName,
+    RunPath,
+)
+
+if TYPE_CHECKING:
+    from sdabn_cli.recipe import Recipe
+    from sdabn_cli.runs import Run
+    from sdabn_cli.schedule import Stage
+
+DEFAULT_RECIPE = "scenes/quickstart"
+
+
+@app.command("train-stage")
+def train_stage(
+    index: Annotated[int, typer.Option(help="Unit, from 1; 0 is the clean segmenter s0.")],
+    kind: Annotated[str, typer.Option(help="seg or denoise.")],
+    recipe: RecipeName = DEFAULT_RECIPE,
+    run: RunPath = None,
+    data: DataRoot = None,
+    overrides: Overrides = None,
+    device: Device = "auto",
+    dry_run: DryRun = False,
+    json: Json = False,
+) -> None:
+    """Train one stage with its prefix frozen; goes on where it was stopped."""
+    from sdabn_cli.schedule import Stage
+
+    stage = Stage(index, kind)
+    settings, directory = _settings(recipe, run, data, overrides, None)
+    if not dry_run:
+        from sdabn_cli import training
+
+        training.require_earlier(directory, stage)
+        _train(settings, directory, device, [stage])
+    _report(settings, directory, [stage], json)
+
+
+@app.command()
+def cascade(
+    recipe: RecipeName = DEFAULT_RECIPE,
+    units: Annotated[
+        int | None, typer.Option(help="Units to train; the recipe's by default.", min=1)
+    ] = None,
+    run: RunPath = None,
+    data: DataRoot = None,
+    overrides: Overrides = None,
+    device: Device = "auto",
+    dry_run: DryRun = False,
+    json: Json = False,
+) -> None:
+    """Train a cascade by Algorithm 1: s0, s1, d1, s2, d2, ...; finished stages are kept."""
+    from sdabn_cli.schedule import stages
+
+    settings, directory = _settings(recipe, run, data, overrides, units)
+    todo = stages(settings.units)
+    if not dry_run:
+        _train(settings, directory, device, None)
+    _report(settings, directory, todo, json)
+
+
+def _settings(
+    recipe: str, run: Path | None, data: Path | None, overrides: list[str] | None, units: int | None
+) -> tuple[Recipe, Run]:
+    from sdabn_cli import recipe as recipes
+    from sdabn_cli.runs import Run, default_path
+
+    settings = recipes.load(recipe, overrides or (), units=units, data__root=data and str(data))
+    directory = Run(run or default_path(recipe))
+    directory.check_recipe(settings)
+    return settings, directory
+
+
+def _train(recipe: Recipe, run: Run, device: str, stages: list[Stage] | None) -> None:
+    from sdabn_cli import training
+    from sdabn_cli.console import TrainingDisplay, say
+    from sdabn_cli.device import choose
+
+    compute = choose(device, recipe.precision)
+    say(f"{run.path}: {compute}")
+    with TrainingDisplay() as display:
+        prepared = training.Training.open(recipe, run, compute, display)
+        if stages is None:
+            training.train_cascade(prepared)
+            return
+        for stage in stages:
+            if run.stage(stage).status != "finished":
+                training.train_stage(prepared, stage)
+
+
+def _report(recipe: Recipe, run: Run, stages: list[Stage], as_json: bool) -> None:
+    from sdabn_cli.console import emit, show_table
+    from sdabn_cli.plan import describe
+
+    plan = describe(recipe, run, stages)
+    if as_json:
+        emit(plan)
+        return
+    rows: list[list[Any]] = [
+        [s["id"], s["backbone"], f"{s['parameters']:,}", s["starts_from"] or "-", s["status"]]
+        for s in plan["stages"]
+    ]
+    show_table(str(run.path), ["stage", "backbone", "parameters", "starts from", "status"], rows)

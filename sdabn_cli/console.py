@@ -1,0 +1,154 @@
+"""The only place that prints: people read stderr, programs read stdout."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+import warnings
+from typing import Any
+
+from rich.console import Console
+from rich.panel import Panel
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+from sdabn_cli.errors import SdabnError
+from sdabn_cli.schedule import Stage
+
+people = Console(stderr=True)
+
+
+def show_error(error: SdabnError) -> None:
+    """Show a user's mistake as a panel on stderr."""
+    content = Text(error.problem)
+    if error.hint:
+        content.append(f"\n{error.hint}", style="dim")
+    people.print(Panel(content, title="Error", title_align="left", border_style="red"))
+
+
+def say(message: str) -> None:
+    """Tell people something on stderr."""
+    people.print(Text(message), soft_wrap=True)
+
+
+def warn(message: str) -> None:
+    """Warn people on stderr."""
+    people.print(Text(f"Warning: {message}", style="yellow"), soft_wrap=True)
+
+
+def show_warnings() -> None:
+    """Show Python warnings of our own as plain lines instead of source excerpts."""
+    def show(message: Any, category: type[Warning], filename: str, *_: Any) -> None:
+        if "sdabn_cli" in filename:
+            warn(str(message))
+
+    warnings.showwarning = show
+
+
+def emit(data: Any) -> None:
+    """Print data as JSON on stdout; figures that are not finite become null."""
+    print(json.dumps(_finite(data), indent=2, default=str, allow_nan=False))
+
+
+def emit_text(text: str) -> None:
+    """Print plain text on stdout, for commands whose result is a text."""
+    sys.stdout.write(text if text.endswith("\n") else text + "\n")
+
+
+def _finite(data: Any) -> Any:
+    if isinstance(data, float):
+        return data if abs(data) < float("inf") else None
+    if isinstance(data, dict):
+        return {key: _finite(value) for key, value in data.items()}
+    return [_finite(value) for value in data] if isinstance(data, list | tuple) else data
+
+
+def show_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
+    """Show a table on stderr; every column but the first is set right."""
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="right" if number else "left")
+    for row in rows:
+        table.add_row(*row)
+    people.print(table)
+
+
+def progress() -> Progress:
+    """A progress bar on stderr with counts, a free text and the time left."""
+    return Progress(
+        TextColumn("[bold]{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[info]}"),
+        TimeRemainingColumn(compact=True),
+        console=people,
+        transient=True,
+    )
+
+
+class TrainingDisplay:
+    """Shows a training: a bar on a terminal, a line a log step elsewhere."""
+
+    def __init__(self) -> None:
+        self._progress = progress()
+        self._task: Any = None
+        self._stage = ""
+        self._steps = self._first = 0
+        self._began = 0.0
+
+    def __enter__(self) -> TrainingDisplay:
+        if people.is_terminal:
+            self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def warn(self, message: str) -> None:
+        """Show a warning above the bar."""
+        warn(message)
+
+    def start(self, stage: Stage, *, step: int, steps: int) -> None:
+        """Begin the bar of a stage."""
+        self._stage, self._steps, self._first = stage.id, steps, step
+        self._began = time.monotonic()
+        if step:
+            say(f"{stage.id}: goes on at step {step} of {steps}")
+        self._task = self._progress.add_task(stage.id, total=steps, completed=step, info="")
+
+    def advance(self, step: int, figures: dict[str, float] | None) -> None:
+        """Move the bar; figures of logged steps are shown beside it."""
+        self._progress.update(self._task, completed=step)
+        if figures is None:
+            return
+        info = f"loss {figures['loss']:.4g}  lr {figures['learning_rate']:.2g}  " \
+               f"{figures['images_per_second']:.1f} images/s"
+        self._progress.update(self._task, info=info)
+        if not people.is_terminal:
+            spent = time.monotonic() - self._began
+            left = spent / (step - self._first) * (self._steps - step)
+            say(f"{self._stage} {step}/{self._steps}  {info}  {_clock(left)} left")
+
+    def validated(self, step: int, figures: dict[str, float]) -> None:
+        """Show validation figures."""
+        text = "  ".join(f"{key} {value:.4g}" for key, value in figures.items())
+        say(f"{self._stage} step {step}: validation  {text}")
+
+    def finish(self, stage: Stage, seconds: float) -> None:
+        """End the bar of a stage."""
+        self._progress.remove_task(self._task)
+        say(f"{stage.id}: finished after {_clock(seconds)}")
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

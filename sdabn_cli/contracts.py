@@ -1,0 +1,92 @@
+"""The whole plug-in contract: what each of the five entry-point groups must provide.
+
+Shapes: N images of H x W pixels, K classes. Images are float tensors (N, 3, H, W), nominally in
+[0, 1]; noisy ones are neither clipped nor quantised.
+
+A plug-in is a function in an entry-point group. Its options are explicit, typed, keyword-only
+parameters with defaults; the recipe and the command line (``name:option=value``) reach them.
+
+| group              | the entry point is                                   | returns                    |
+|--------------------|------------------------------------------------------|----------------------------|
+| sdabn.segmenters   | build(*, num_classes, in_channels=3, <options>)      | nn.Module, see Segmenter   |
+| sdabn.denoisers    | build(*, condition_channels, in_channels=3, <options>) | nn.Module, see Denoiser  |
+| sdabn.noises       | build(*, <options>)                                  | NoiseModel                 |
+| sdabn.datasets     | open(root, split, *, <options>), or such a class     | Dataset                    |
+| sdabn.models       | a path, or a function without arguments giving one   | directory of a cascade     |
+
+A wrong option value is a ``ValueError`` that says what is allowed; missing or malformed data is a
+``DatasetError`` that names the file and the expected layout.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from sdabn_cli.errors import SdabnError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Generator, Tensor
+
+DEFAULT_STRIDE = 32
+
+
+class DatasetError(SdabnError):
+    """Data that is missing or not laid out as the data set expects."""
+
+
+class Segmenter(Protocol):
+    """An ``nn.Module``. May declare ``stride`` (default 32): H and W arrive as multiples of it."""
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """Map an image (N, 3, H, W) in [0, 1] to logits (N, K, h, w) of any output stride."""
+
+
+class Denoiser(Protocol):
+    """An ``nn.Module``. May declare ``receptive_field``: pixels to each side, None if global."""
+
+    def __call__(self, image: Tensor, condition: Tensor | None) -> Tensor:
+        """Map an image (N, 3, H, W) and its condition (N, K, H, W) to the estimate (N, 3, H, W).
+
+        From the second unit on the image is noisy + estimate, so its nominal range is [0, 2].
+        The condition is None exactly when the denoiser was built with ``condition_channels=0``.
+        """
+
+
+class NoiseModel(Protocol):
+    """Makes clean images noisy; the same generator state gives the same noise."""
+
+    def __call__(self, clean: Tensor, generator: Generator) -> Tensor:
+        """Map a clean float image (..., H, W) in [0, 1] to a noisy one of the same shape."""
+
+
+class Example(NamedTuple):
+    """One labelled image: paths where it lies on disk, arrays where it is drawn.
+
+    Attributes:
+        name: Unique within the split; used in messages and file names.
+        image: RGB image file, or uint8 array (H, W, 3).
+        labels: Single-channel image file of class ids, or uint8 array (H, W); None if unlabelled.
+    """
+
+    name: str
+    image: Path | np.ndarray
+    labels: Path | np.ndarray | None
+
+
+class Dataset(Protocol):
+    """A sized, indexable split of a data set.
+
+    A class that knows its classes without its data declares them as a class attribute; then a
+    training can be planned before the data is there. ``label_map`` is optional: it maps values of
+    the label images to class ids, and values it does not list are ignored.
+    """
+
+    classes: tuple[str, ...]
+    palette: tuple[tuple[int, int, int], ...]
+    ignore_index: int | None
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Example: ...

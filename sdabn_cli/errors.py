@@ -1,0 +1,32 @@
+"""Errors a user can act on: what is wrong, what is allowed, the nearest match, what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class SdabnError(Exception):
+    """A mistake in what the user gave; shown as a panel without a traceback, exit code 2.
+
+    Args:
+        problem: What is wrong, with its value.
+        hint: What is allowed or what to do next; empty where the problem says it all.
+    """
+
+    def __init__(self, problem: str, hint: str = "") -> None:
+        super().__init__(f"{problem}\n{hint}" if hint else problem)
+        self.problem = problem
+        self.hint = hint
+
+
+def did_you_mean(value: str, allowed: Iterable[str]) -> str:
+    """Name the nearest match among the allowed values, and the values themselves.
+
+    Returns:
+        ``"Did you mean 'ddfn'? Allowed: ddfn, smp."`` or, without a near match, the second half.
+    """
+    names = sorted(allowed)
+    nearest = get_close_matches(value, names, n=1, cutoff=0.5)
+    listing = f"Allowed: {', '.join(names)}." if names else "There are none."
+    return f"Did you mean {nearest[0]!r}? {listing}" if nearest else listing

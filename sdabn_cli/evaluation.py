@@ -1,0 +1,134 @@
+"""Evaluate a cascade on a data set: metrics of every unit under a stated protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sdabn_cli.cascade import Cascade
+from sdabn_cli.contracts import Dataset, NoiseModel
+from sdabn_cli.data import decode
+from sdabn_cli.device import Compute
+from sdabn_cli.images import to_unit
+from sdabn_cli.metrics import Protocol, SegmentationScore, psnr, ssim
+from sdabn_cli.randomness import generator
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Figures of every unit, and of the noisy images themselves.
+
+    Attributes:
+        units: A mapping a unit: unit, psnr, ssim (None without a denoiser), miou, pixel_accuracy,
+            mean_accuracy (percent) and class_iou.
+        noisy: psnr and ssim of the images before the first unit; None without noise.
+        images: Number of images.
+        protocol: How it was measured.
+    """
+
+    units: list[dict[str, Any]]
+    noisy: dict[str, float] | None
+    images: int
+    protocol: Protocol
+
+    def as_dict(self) -> dict[str, Any]:
+        """As plain values, for JSON."""
+        return {
+            "units": self.units,
+            "noisy": self.noisy,
+            "images": self.images,
+            "protocol": self.protocol.as_dict(),
+        }
+
+
+class _DenoisingScore:
+    """Running means of PSNR and SSIM."""
+
+    def __init__(self, protocol: Protocol, *, with_ssim: bool) -> None:
+        self._protocol, self._with_ssim = protocol, with_ssim
+        self._psnr: list[float] = []
+        self._ssim: list[float] = []
+
+    def add(self, image: Tensor, clean: Tensor) -> None:
+        image = image.clamp(0, 1) if self._protocol.clip else image
+        self._psnr.append(psnr(image, clean, border=self._protocol.border))
+        if self._with_ssim:
+            self._ssim.append(ssim(image, clean))
+
+    def summary(self) -> dict[str, float | None]:
+        return {"psnr": _mean(self._psnr), "ssim": _mean(self._ssim)}
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None
+
+
+def pick(length: int, wanted: int | None) -> list[int]:
+    """Choose evenly spaced indices; all of them where ``wanted`` is None or too large."""
+    if wanted is None or wanted >= length:
+        return list(range(length))
+    return [round(i * length / wanted) for i in range(wanted)]
+
+
+@torch.no_grad()
+def evaluate(
+    cascade: Cascade,
+    dataset: Dataset,
+    noise: NoiseModel | None,
+    *,
+    protocol: Protocol,
+    compute: Compute,
+    limit: int | None = None,
+    with_ssim: bool = True,
+    advance: Callable[[], object] = lambda: None,
+) -> Evaluation:
+    """Run a cascade on whole images and measure every unit.
+
+    Args:
+        cascade: In eval mode; its last unit may lack a denoiser.
+        dataset: A labelled split.
+        noise: Added to the images first; None evaluates them as they are.
+        protocol: How to measure; its seed and an image's number decide that image's noise.
+        compute: Device and precision.
+        limit: Evaluate this many images, evenly spaced.
+        with_ssim: Leave out SSIM where it is not needed: it takes longer than PSNR.
+        advance: Called after every image.
+    """
+    units = len(cascade.units)
+    segmentation = [SegmentationScore(len(dataset.classes)) for _ in range(units)]
+    denoising = [_DenoisingScore(protocol, with_ssim=with_ssim) for _ in range(units + 1)]
+    indices = pick(len(dataset), limit)
+    for clean, noisy, labels in _examples(dataset, indices, noise, protocol.seed):
+        denoising[0].add(noisy, clean)
+        with compute.autocast():
+            outputs = cascade(compute.send(noisy), truth=labels.to(compute.device))
+        for unit, output in enumerate(outputs):
+            segmentation[unit].add(output.logits.argmax(1).cpu(), labels)
+            if output.estimate is not None:
+                denoising[unit + 1].add(output.estimate.float().cpu(), clean)
+        advance()
+    figures = [
+        {"unit": unit + 1}
+        | denoising[unit + 1].summary()
+        | segmentation[unit].summary()
+        | {"class_iou": dict(zip(dataset.classes, segmentation[unit].class_iou(), strict=True))}
+        for unit in range(units)
+    ]
+    return Evaluation(
+        figures, denoising[0].summary() if noise else None, len(indices), protocol
+    )
+
+
+def _examples(
+    dataset: Dataset, indices: Sequence[int], noise: NoiseModel | None, seed: int
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Clean and noisy image (1, 3, H, W) and labels (1, H, W) of every index."""
+    for index in indices:
+        image, labels = decode(dataset[index], dataset)
+        clean = torch.from_numpy(to_unit(image)).permute(2, 0, 1)[None].contiguous()
+        noisy = clean if noise is None else noise(clean, generator(seed, "evaluate", index))
+        yield clean, noisy, torch.from_numpy(labels.astype("int64"))[None]

@@ -1,0 +1,116 @@
+"""Metrics of both tasks, with their protocol spelled out.
+
+Denoising: PSNR and SSIM of every image, averaged over the images. Segmentation: one confusion
+matrix over the whole set; classes that occur neither in the labels nor in the prediction do not
+count.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor
+from torchmetrics.functional.classification import multiclass_confusion_matrix
+from torchmetrics.functional.image import structural_similarity_index_measure
+
+from sdabn_cli.data import IGNORED
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How figures were measured; printed with them.
+
+    Attributes:
+        noise: Noise model the images were given, as ``name:options``; None for none.
+        seed: Seed of that noise; every image's depends on it and on the image's number alone.
+        clip: Whether estimates are clipped to [0, 1] first.
+        border: Pixels at the edge that PSNR leaves out.
+        data_range: Of PSNR and SSIM.
+        average: PSNR and SSIM are averaged over images, not over pixels.
+        absent_classes: What a class counts that is nowhere in the set.
+    """
+
+    noise: str | None
+    seed: int
+    clip: bool = False
+    border: int = 1
+    data_range: float = 1.0
+    average: str = "mean over images"
+    absent_classes: str = "left out"
+
+    def as_dict(self) -> dict[str, object]:
+        """As plain values, for JSON."""
+        return asdict(self)
+
+
+def psnr(estimate: Tensor, clean: Tensor, *, border: int, data_range: float = 1.0) -> float:
+    """Peak signal-to-noise ratio in dB.
+
+    Args:
+        estimate: (..., H, W).
+        clean: Same shape.
+        border: Pixels left out at every edge.
+        data_range: Difference between white and black.
+
+    Returns:
+        10 log10(data_range^2 / MSE); infinite for equal images.
+    """
+    inside = (..., slice(border, -border or None), slice(border, -border or None))
+    error = torch.mean((estimate[inside].double() - clean[inside].double()) ** 2)
+    return float(10 * torch.log10(data_range**2 / error))
+
+
+def ssim(estimate: Tensor, clean: Tensor, *, data_range: float = 1.0) -> float:
+    """Structural similarity with an 11-pixel Gaussian window of standard deviation 1.5.
+
+    Args:
+        estimate: (N, 3, H, W).
+        clean: Same shape.
+        data_range: Difference between white and black.
+
+    Reference:
+        Wang et al., "Image Quality Assessment: From Error Visibility to Structural Similarity",
+        IEEE Transactions on Image Processing 2004.
+    """
+    value = structural_similarity_index_measure(
+        estimate.float(), clean.float(), data_range=data_range
+    )
+    return float(value)
+
+
+class SegmentationScore:
+    """Confusion matrix over a whole set of images."""
+
+    def __init__(self, num_classes: int) -> None:
+        self.matrix = torch.zeros(num_classes, num_classes, dtype=torch.int64)
+
+    def add(self, prediction: Tensor, labels: Tensor) -> None:
+        """Count an image.
+
+        Args:
+            prediction: Class ids, int64 (N, H, W).
+            labels: True class ids of the same shape, ``IGNORED`` where there are none.
+        """
+        self.matrix += multiclass_confusion_matrix(
+            prediction, labels, num_classes=len(self.matrix), ignore_index=IGNORED
+        ).cpu()
+
+    def class_iou(self) -> list[float | None]:
+        """Intersection over union of every class in percent; None for absent classes."""
+        hits = self.matrix.diag().double()
+        union = self.matrix.sum(0) + self.matrix.sum(1) - self.matrix.diag()
+        return [
+            100 * float(h / u) if u else None for h, u in zip(hits, union, strict=True)
+        ]
+
+    def summary(self) -> dict[str, float]:
+        """mIoU, pixel accuracy and mean accuracy, in percent; not a number without any label."""
+        hits, true = self.matrix.diag().double(), self.matrix.sum(1).double()
+        iou = [value for value in self.class_iou() if value is not None]
+        accuracy = (hits / true)[true > 0]
+        return {
+            "miou": sum(iou) / len(iou) if iou else float("nan"),
+            "pixel_accuracy": 100 * float(hits.sum() / true.sum()),
+            "mean_accuracy": 100 * float(accuracy.mean()),
+        }

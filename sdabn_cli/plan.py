@@ -1,0 +1,50 @@
+"""Say what a recipe would train, without training: the stages, their networks and their size."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sdabn_cli import data, networks, registry
+from sdabn_cli.recipe import Recipe
+from sdabn_cli.runs import Run
+from sdabn_cli.schedule import Stage
+
+
+def describe(recipe: Recipe, run: Run, stages: list[Stage]) -> dict[str, Any]:
+    """List stages with backbone, parameters, start and status.
+
+    The networks are built to count their parameters; the data is needed only where a data set does
+    not know its classes without it.
+
+    Returns:
+        ``{"stages": [{id, kind, index, backbone, parameters, starts_from, status, steps}],
+        "parameters", "run"}``; the parameters of s0 do not count in the sum, because s1 starts
+        from it and takes its place.
+    """
+    classes = class_count(recipe)
+    size = {
+        kind: networks.count_parameters(networks.for_kind(recipe, kind, num_classes=classes))
+        for kind in {stage.kind for stage in stages}
+    }
+    rows = [
+        {
+            "id": stage.id,
+            "kind": stage.kind,
+            "index": stage.index,
+            "backbone": str(recipe.segmenter if stage.kind == "seg" else recipe.denoiser),
+            "parameters": size[stage.kind],
+            "starts_from": stage.starts_from,
+            "status": run.stage(stage).status,
+            "steps": recipe.for_stage(stage).steps,
+        }
+        for stage in stages
+    ]
+    total = sum(row["parameters"] for row in rows if row["index"] > 0)
+    return {"stages": rows, "parameters": total, "run": str(run.path)}
+
+
+def class_count(recipe: Recipe) -> int:
+    """Number of classes of a recipe's data set, without its data where it declares them."""
+    declared = getattr(registry.find("dataset", recipe.data.dataset.name).load(), "classes", None)
+    classes = declared or data.open_split(recipe.data, recipe.data.train_split).classes
+    return len(classes)

@@ -1,0 +1,300 @@
+"""Recipes: YAML files that say everything a training needs, validated once and as a whole.
+
+Configuration ends here: modules receive plain keywords, never a recipe.
+"""
+
+from __future__ import annotations
+
+import copy
+import importlib.resources
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from sdabn_cli import registry
+from sdabn_cli.errors import SdabnError, did_you_mean
+from sdabn_cli.schedule import Stage
+
+DEFAULT_RECIPE = "scenes/quickstart"
+
+#: May change between two starts of the same run: they change no finished stage.
+FREE_TO_CHANGE = {"units", "data.root", "data.workers", "data.cache_mb"}
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+def _spec_to_mapping(value: Any) -> Any:
+    if isinstance(value, str):
+        name, options = registry.parse(value)
+        return {"name": name, "options": options}
+    return value
+
+
+class PluginChoice(_Settings):
+    """A plug-in and its own options; written ``name`` or ``name:option=value`` in a recipe."""
+
+    name: str
+    options: dict[str, Any] = {}
+
+    def __str__(self) -> str:
+        return registry.format_spec(self.name, self.options)
+
+
+Choice = Annotated[PluginChoice, BeforeValidator(_spec_to_mapping)]
+Positive = Annotated[int, Field(ge=1)]
+
+
+class DataSettings(_Settings):
+    """Which data set, where it lies and how it is fed."""
+
+    dataset: Choice
+    root: Path | None = None
+    """Directory of the data set; usually given with --data."""
+    train_split: str = "train"
+    validation_split: str = "val"
+    workers: Annotated[int, Field(ge=0)] = 0
+    """Loader processes; 0 loads in the training process."""
+    cache_mb: Annotated[int, Field(ge=0)] = 1024
+    """Decoded images kept in memory, up to this many megabytes a process."""
+
+
+class StageSettings(_Settings):
+    """How one stage is trained; ``stages`` overrides single keys for single stages."""
+
+    steps: Positive
+    batch_size: Positive
+    crop: tuple[Positive, Positive]
+    """Height and width."""
+    long_side: Positive | None = None
+    """Images are resized so that their long side is this, times the scale; None keeps their size."""
+    scale: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (1.0, 1.0)
+    """Range of the random scale."""
+    flip: bool = True
+    """Mirror left to right at random."""
+    turns: bool = False
+    """Mirror top to bottom and turn by 90 degrees at random; needs a square crop."""
+    optimizer: Literal["sgd", "adam", "adamw"]
+    learning_rate: Annotated[float, Field(gt=0)]
+    final_learning_rate: Annotated[float, Field(ge=0)] = 0.0
+    power: Annotated[float, Field(gt=0)] = 0.9
+    """Of the polynomial from the first to the final learning rate."""
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """Of SGD."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    log_every: Positive = 20
+    save_every: Positive = 100
+    validate_every: Positive | None = None
+    """None validates at the end only."""
+    validation_images: Positive | None = None
+    """Validate on this many images, evenly spaced; None takes all."""
+
+    @model_validator(mode="after")
+    def _check_together(self) -> StageSettings:
+        if self.turns and self.crop[0] != self.crop[1]:
+            raise ValueError(f"turns by 90 degrees need a square crop, not {list(self.crop)}")
+        if self.scale[0] > self.scale[1]:
+            raise ValueError(f"scale must go from small to large, not {list(self.scale)}")
+        return self
+
+
+class SegmentSettings(StageSettings):
+    """Training of segmenters: cross-entropy."""
+
+    class_weights: list[float] | None = None
+
+
+class DenoiseSettings(StageSettings):
+    """Training of denoisers: half the sum of squared errors of an image."""
+
+    border: Annotated[int, Field(ge=0)] = 1
+    """Pixels at the edge that the loss leaves out."""
+
+
+class Recipe(_Settings):
+    """Everything a training needs."""
+
+    units: Positive = 3
+    seed: int = 0
+    data: DataSettings
+    noise: Choice
+    segmenter: Choice
+    denoiser: Choice
+    condition: Literal["segmentation", "image", "truth", "none"] = "segmentation"
+    condition_form: Literal["probabilities", "logits"] = "probabilities"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    segment: SegmentSettings
+    denoise: DenoiseSettings
+    stages: dict[str, dict[str, Any]] = {}
+    """Keys of ``segment`` or ``denoise`` that differ in single stages, such as s0."""
+
+    @model_validator(mode="after")
+    def _check_stages(self) -> Recipe:
+        for name in self.stages:
+            try:
+                self.for_stage(Stage.parse(name))
+            except SdabnError as error:
+                raise ValueError(f"stages: {error.problem} {error.hint}") from error
+            except ValidationError as error:
+                model = SegmentSettings if name.startswith("s") else DenoiseSettings
+                problems = [_explain(entry, model) for entry in error.errors()]
+                raise ValueError("; ".join(f"stages.{name}.{p}" for p in problems)) from error
+        return self
+
+    def for_stage(self, stage: Stage) -> SegmentSettings | DenoiseSettings:
+        """Settings of one stage: those of its kind with its own on top."""
+        base = self.segment if stage.kind == "seg" else self.denoise
+        own = self.stages.get(stage.id, {})
+        return type(base).model_validate(base.model_dump() | own) if own else base
+
+
+def names() -> list[str]:
+    """Names of the recipes that come with sdabn, such as ``camvid/awgn50``."""
+    root = _shipped()
+    return sorted(p.relative_to(root).with_suffix("").as_posix() for p in root.rglob("*.yaml"))
+
+
+def _shipped() -> Path:
+    return Path(str(importlib.resources.files("sdabn_recipes")))
+
+
+def path_of(name: str) -> Path:
+    """File of a recipe: a path of the user's own or the name of one that comes with sdabn.
+
+    Raises:
+        SdabnError: If there is neither; the nearest match is named.
+    """
+    if name.endswith((".yaml", ".yml")):
+        if Path(name).is_file():
+            return Path(name)
+        raise SdabnError(f"There is no recipe file {name}.", "See: sdabn recipes list")
+    shipped = _shipped() / f"{name}.yaml"
+    if name not in names():
+        raise SdabnError(
+            f"There is no recipe called {name!r}.",
+            f"{did_you_mean(name, names())} Or give the path of a .yaml file.",
+        )
+    return shipped
+
+
+def load(name: str, overrides: Iterable[str] = (), **replacements: Any) -> Recipe:
+    """Read a recipe, apply ``KEY=VALUE`` overrides and validate the result.
+
+    Args:
+        name: Name or path, see ``path_of``.
+        overrides: Such as ``segment.steps=100`` or ``stages.s0.steps=10``; values are YAML.
+        **replacements: Values for top-level keys or, with ``__`` for the dot, for deeper ones;
+            None leaves the recipe as it is.
+
+    Raises:
+        SdabnError: Naming every problem at once.
+    """
+    path = path_of(name)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        raise SdabnError(f"{path} is not readable YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise SdabnError(f"{path} is not a recipe: it holds no keys.", "See: sdabn recipes show")
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        if not equals:
+            raise SdabnError(
+                f"--set {override!r} is not of the form KEY=VALUE.",
+                "For example: --set segment.steps=100",
+            )
+        _set(content, key.strip(), _value(override, value))
+    for key, value in replacements.items():
+        if value is not None:
+            _set(content, key.replace("__", "."), value)
+    return validate(content, source=str(name))
+
+
+def _value(override: str, text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise SdabnError(f"--set {override!r}: the value is not readable: {error}") from error
+
+
+def _set(content: dict[str, Any], dotted: str, value: Any) -> None:
+    *parents, last = dotted.split(".")
+    place = content
+    for parent in parents:
+        inner = place.get(parent)
+        if isinstance(inner, str):  # a plug-in written as name:option=value
+            inner = _spec_to_mapping(inner)
+        place[parent] = inner = {} if inner is None else copy.copy(inner)
+        if not isinstance(inner, dict):
+            raise SdabnError(f"--set {dotted}: {parent} holds a value, not keys.")
+        place = inner
+    place[last] = value
+
+
+def validate(content: Mapping[str, Any], *, source: str) -> Recipe:
+    """Validate a recipe's content.
+
+    Raises:
+        SdabnError: Naming every problem at once, with the nearest match of every unknown key.
+    """
+    try:
+        return Recipe.model_validate(content)
+    except ValidationError as error:
+        problems = [_explain(entry) for entry in error.errors()]
+    raise SdabnError(
+        f"Recipe {source}: " + ("" if len(problems) == 1 else "\n") + "\n".join(problems),
+        "See a complete one with: sdabn recipes show scenes/quickstart",
+    )
+
+
+def _explain(entry: Mapping[str, Any], root: type[BaseModel] = Recipe) -> str:
+    place = ".".join(str(part) for part in entry["loc"])
+    if entry["type"] == "extra_forbidden":
+        parents, last = entry["loc"][:-1], str(entry["loc"][-1])
+        return f"{place}: there is no such key. {did_you_mean(last, _keys_at(root, parents))}"
+    if entry["type"] == "missing":
+        return f"{place}: is missing."
+    shown = "" if isinstance(entry["input"], dict | BaseModel) else f"{entry['input']!r}: "
+    message = entry["msg"].removeprefix("Value error, ")
+    return f"{place + ': ' if place else ''}{shown}{message}"
+
+
+def _keys_at(model: type[BaseModel], parents: Iterable[Any]) -> list[str]:
+    for parent in parents:
+        model = _nested_model(model.model_fields[str(parent)].annotation) or model
+    return list(model.model_fields)
+
+
+def _nested_model(annotation: Any) -> type[BaseModel] | None:
+    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) \
+        else None
+
+
+def dump(recipe: Recipe) -> str:
+    """Write a resolved recipe as YAML; ``validate`` reads it back equal."""
+    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)
+
+
+def differences(old: Recipe, new: Recipe) -> list[str]:
+    """Keys in which two recipes differ, with both values; without those free to change."""
+    before, after = _flatten(old.model_dump(mode="json")), _flatten(new.model_dump(mode="json"))
+    return [
+        f"{key}: {before.get(key)!r} in the run, {after.get(key)!r} now"
+        for key in sorted(before.keys() | after.keys())
+        if before.get(key) != after.get(key) and key not in FREE_TO_CHANGE
+    ]
+
+
+def _flatten(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in content.items():
+        if isinstance(value, Mapping) and value:
+            flat |= _flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat

@@ -1,0 +1,231 @@
+"""The plug-in registry: finds, checks and builds what the five entry-point groups offer.
+
+Nothing is loaded until a name is used, and one broken distribution never hides the others.
+"""
+
+from __future__ import annotations
+
+import configparser
+import importlib.metadata
+import inspect
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import entrypoints
+
+from sdabn_cli.errors import SdabnError, did_you_mean
+
+GROUPS = {
+    "segmenter": "sdabn.segmenters",
+    "denoiser": "sdabn.denoisers",
+    "noise": "sdabn.noises",
+    "dataset": "sdabn.datasets",
+    "model": "sdabn.models",
+}
+
+#: Parameters that the framework fills in; a user cannot set them.
+FRAMEWORK_PARAMETERS = {"num_classes", "condition_channels", "in_channels", "root", "split"}
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """A registered name, not yet loaded.
+
+    Attributes:
+        kind: One of the keys of ``GROUPS``.
+        name: What users type.
+        target: ``module:object`` of the entry point.
+        distribution: Distribution that registers it, with its version where known.
+    """
+
+    kind: str
+    name: str
+    target: str
+    distribution: str
+
+    def load(self) -> Any:
+        """Import the entry point's object.
+
+        Raises:
+            SdabnError: If importing fails, naming the distribution.
+        """
+        module, _, attribute = self.target.partition(":")
+        try:
+            return entrypoints.EntryPoint(self.name, module, attribute).load()
+        except (Exception, SystemExit) as error:
+            raise SdabnError(
+                f"The {self.kind} plug-in {self.name!r} of {self.distribution} does not load: "
+                f"{type(error).__name__}: {error}",
+                f"Repair or uninstall the distribution {self.distribution.split()[0]}.",
+            ) from error
+
+
+@cache
+def plugins(kind: str) -> tuple[Plugin, ...]:
+    """List the plug-ins of a kind, loading none of them; a name may occur more than once."""
+    group = GROUPS[kind]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            points = entrypoints.get_group_all(group)
+    except (configparser.Error, UnicodeDecodeError, OSError) as error:
+        # One malformed entry_points.txt makes entrypoints give up on every distribution.
+        warnings.warn(f"A malformed entry_points.txt was passed over: {error}", stacklevel=2)
+        return _scan_one_by_one(kind)
+    found = {
+        Plugin(
+            kind,
+            point.name,
+            f"{point.module_name}:{point.object_name}",
+            _distribution(point.distro.name if point.distro else "unknown"),
+        )
+        for point in points
+    }
+    return tuple(sorted(found, key=lambda plugin: (plugin.name, plugin.distribution)))
+
+
+def _scan_one_by_one(kind: str) -> tuple[Plugin, ...]:
+    found = set()
+    for distribution in importlib.metadata.distributions():
+        try:
+            points = distribution.entry_points.select(group=GROUPS[kind])
+            owner = f"{distribution.metadata['Name']} {distribution.version}"
+            found |= {Plugin(kind, point.name, point.value, owner) for point in points}
+        except Exception:  # noqa: S112 - a foreign distribution's metadata may fail in any way
+            continue
+    return tuple(sorted(found, key=lambda plugin: (plugin.name, plugin.distribution)))
+
+
+def _distribution(raw_name: str) -> str:
+    name = raw_name.replace("_", "-")
+    try:
+        return f"{name} {importlib.metadata.version(name)}"
+    except importlib.metadata.PackageNotFoundError:
+        return name
+
+
+def find(kind: str, name: str) -> Plugin:
+    """Find the one plug-in of that kind and name.
+
+    Raises:
+        SdabnError: If none is registered (the nearest match is named), or more than one is.
+    """
+    matches = [plugin for plugin in plugins(kind) if plugin.name == name]
+    if not matches:
+        names = [plugin.name for plugin in plugins(kind)]
+        raise SdabnError(
+            f"There is no {kind} plug-in called {name!r}.",
+            f"{did_you_mean(name, names)} See: sdabn plugins list",
+        )
+    if len(matches) > 1:
+        owners = " and ".join(plugin.distribution for plugin in matches)
+        raise SdabnError(
+            f"The {kind} plug-in {name!r} is registered by {owners}.",
+            "Uninstall all of them but one.",
+        )
+    return matches[0]
+
+
+def parse(spec: str) -> tuple[str, dict[str, str]]:
+    """Split ``name:option=value,option=value`` into the name and its options.
+
+    Raises:
+        SdabnError: If an option is not of the form ``option=value``.
+    """
+    name, _, rest = spec.partition(":")
+    options: dict[str, str] = {}
+    for part in filter(None, rest.split(",")):
+        key, equals, value = part.partition("=")
+        if not equals or not key.strip():
+            raise SdabnError(
+                f"{spec!r}: {part!r} is not of the form option=value.",
+                f"Write it like {name}:option=value,option=value.",
+            )
+        options[key.strip()] = value.strip()
+    return name.strip(), options
+
+
+def format_spec(name: str, options: Mapping[str, Any]) -> str:
+    """Write a name and its options the way ``parse`` reads them."""
+    return name + (":" if options else "") + ",".join(f"{k}={v}" for k, v in options.items())
+
+
+def build(kind: str, name: str, options: Mapping[str, Any], **given: Any) -> Any:
+    """Load a plug-in and call it with its own options and what the framework gives.
+
+    Args:
+        kind: One of the keys of ``GROUPS``.
+        name: Registered name.
+        options: The plug-in's own options; strings are converted to the annotated types.
+        **given: Framework parameters, such as ``num_classes``.
+
+    Raises:
+        SdabnError: For unknown options, values that do not fit, or a failure inside the plug-in.
+    """
+    plugin = find(kind, name)
+    function = plugin.load()
+    checked = check_options(plugin, function, options)
+    try:
+        return function(**given, **checked)
+    except SdabnError:
+        raise
+    except ValueError as error:
+        raise SdabnError(f"{kind} {format_spec(name, options)}: {error}.".replace("..", ".")) \
+            from error
+    except (Exception, SystemExit) as error:
+        raise SdabnError(
+            f"The {kind} plug-in {name!r} of {plugin.distribution} failed: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+
+
+def options_of(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """Own options of a plug-in: keyword-only parameters that the framework does not fill in."""
+    return {
+        name: parameter
+        for name, parameter in inspect.signature(function).parameters.items()
+        if parameter.kind is parameter.KEYWORD_ONLY and name not in FRAMEWORK_PARAMETERS
+    }
+
+
+def check_options(
+    plugin: Plugin, function: Callable[..., Any], options: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Convert options to the types the plug-in's signature declares.
+
+    Raises:
+        SdabnError: Naming the first unknown option with its nearest match, or every bad value.
+    """
+    from pydantic import ConfigDict, ValidationError, create_model
+
+    allowed = options_of(function)
+    for key in options:
+        if key not in allowed:
+            raise SdabnError(
+                f"The {plugin.kind} {plugin.name!r} has no option {key!r}.",
+                did_you_mean(key, allowed),
+            )
+    hints = get_type_hints(function.__init__ if inspect.isclass(function) else function)
+    fields = {
+        name: (hints.get(name, Any), ... if p.default is p.empty else p.default)
+        for name, p in allowed.items()
+    }
+    model = create_model("Options", __config__=ConfigDict(arbitrary_types_allowed=True), **fields)
+    try:
+        values = model(**options)
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{e['loc'][0]}={options.get(str(e['loc'][0]))!r}: {e['msg']}" for e in error.errors()
+        )
+        raise SdabnError(f"The {plugin.kind} {plugin.name!r} refuses {problems}.") from error
+    return {name: getattr(values, name) for name in options}
+
+
+def model_directory(name: str) -> Path:
+    """Directory of the finished cascade registered under that name."""
+    found = find("model", name).load()
+    return Path(found() if callable(found) else found)

@@ -1,0 +1,164 @@
+"""Run directories: the recipe, a folder a stage, and the finished model.
+
+    RUN/recipe.yaml                          the resolved recipe
+        s1/ metrics.jsonl                    a line per log step
+            state.pt, state.previous.pt      while in training: the newest state and the one before
+            weights.safetensors              once the stage is finished, and only then
+        model/ cascade.json, *.safetensors   all that running and evaluating need
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from sdabn_cli import networks
+from sdabn_cli import recipe as recipes
+from sdabn_cli.errors import SdabnError
+from sdabn_cli.images import write_atomically
+from sdabn_cli.recipe import Recipe
+from sdabn_cli.schedule import Stage
+
+RECIPE = "recipe.yaml"
+
+
+def default_path(recipe_name: str) -> Path:
+    """Where a training of that recipe goes unless told otherwise: ``runs/camvid-awgn50``."""
+    stem = Path(recipe_name).stem if recipe_name.endswith((".yaml", ".yml")) else recipe_name
+    return Path("runs") / stem.replace("/", "-")
+
+
+class Run:
+    """One run directory."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def stage(self, stage: Stage | str) -> StageDirectory:
+        """Directory of a stage, whether it exists or not."""
+        return StageDirectory(self.path / (stage if isinstance(stage, str) else stage.id))
+
+    @property
+    def model(self) -> Path:
+        """Directory of the finished model."""
+        return self.path / "model"
+
+    def check_recipe(self, recipe: Recipe) -> None:
+        """Make sure that this directory is empty or belongs to the recipe.
+
+        Raises:
+            SdabnError: If it holds another recipe (with every key that differs) or other files.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise SdabnError(f"{self.path} is a file, not a run directory.", "Give another --run.")
+        if not (self.path / RECIPE).is_file():
+            if self.path.is_dir() and any(self.path.iterdir()):
+                raise SdabnError(
+                    f"The directory {self.path} is not empty and holds no run ({RECIPE}).",
+                    "Give an empty or a new directory with --run.",
+                )
+            return
+        changed = recipes.differences(self.read_recipe(), recipe)
+        if changed:
+            raise SdabnError(
+                f"The run directory {self.path} belongs to another recipe:\n" + "\n".join(changed),
+                "Give another directory with --run, or the run's own recipe with "
+                f"--recipe {self.path / RECIPE}",
+            )
+
+    def read_recipe(self) -> Recipe:
+        """Read the recipe this run was started with.
+
+        Raises:
+            SdabnError: If there is none, or it is damaged.
+        """
+        path = self.path / RECIPE
+        if not path.is_file():
+            raise SdabnError(f"{self.path} is not a run directory: it holds no {RECIPE}.")
+        try:
+            content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise SdabnError(f"{path} is damaged: {error}") from error
+        return recipes.validate(content if isinstance(content, dict) else {}, source=str(path))
+
+    def write_recipe(self, recipe: Recipe) -> None:
+        """Record the recipe; call ``check_recipe`` first."""
+        text = recipes.dump(recipe)
+        write_atomically(self.path / RECIPE, lambda file: file.write(text.encode()))
+
+
+class StageDirectory:
+    """One stage of a run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.weights = path / "weights.safetensors"
+        self._state = path / "state.pt"
+        self._previous = path / "state.previous.pt"
+        self._metrics = path / "metrics.jsonl"
+
+    @property
+    def status(self) -> str:
+        """``finished``, ``started`` or ``missing``."""
+        if self.weights.is_file():
+            return "finished"
+        return "started" if self._state.is_file() or self._previous.is_file() else "missing"
+
+    def save_state(self, state: Mapping[str, Any]) -> None:
+        """Keep a training state; the one before it stays as a reserve."""
+        fresh = self.path / "state.fresh.pt"
+        write_atomically(fresh, lambda file: torch.save(dict(state), file))
+        if self._state.exists():
+            os.replace(self._state, self._previous)
+        os.replace(fresh, self._state)
+
+    def load_state(self) -> tuple[dict[str, Any] | None, list[str]]:
+        """Read the newest readable state, and a warning for each one that is damaged."""
+        warnings = []
+        for path in (self._state, self._previous):
+            if not path.is_file():
+                continue
+            try:
+                return torch.load(path, map_location="cpu", weights_only=True), warnings
+            except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError) as error:
+                reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+                warnings.append(f"{path} is damaged ({reason}); the state before it is used.")
+        return None, warnings
+
+    def finish(self, weights: Mapping[str, torch.Tensor]) -> None:
+        """Write the finished weights and drop the training states."""
+        networks.save_weights(self.weights, weights)
+        for path in (self._state, self._previous):
+            path.unlink(missing_ok=True)
+
+    def log(self, entry: Mapping[str, Any]) -> None:
+        """Append a line to ``metrics.jsonl``."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        with self._metrics.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(entry) + "\n")
+
+    def rewind_log(self, step: int) -> None:
+        """Drop lines past a step: they belong to work that was lost and is done again."""
+        kept = [line for line in self.read_log() if line["step"] <= step]
+        text = "".join(json.dumps(line) + "\n" for line in kept)
+        if self._metrics.exists():
+            write_atomically(self._metrics, lambda file: file.write(text.encode()))
+
+    def read_log(self) -> list[dict[str, Any]]:
+        """All complete lines of ``metrics.jsonl``."""
+        if not self._metrics.is_file():
+            return []
+        lines = []
+        for line in self._metrics.read_text(encoding="utf-8").splitlines():
+            try:
+                lines.append(json.loads(line))
+            except json.JSONDecodeError:  # the line that was being written when the power went
+                continue
+        return lines
