@@ -1,1 +1,1 @@
-"""Plug-ins that come with sdabn, registered in ``setup.cfg`` exactly as a third party's would be."""
+"""Plug-ins that come with sdabn, registered in ``setup.cfg`` as a third party's would be."""

@@ -12,6 +12,8 @@ Built with ``condition_channels=0`` it is the plain DDFN (60,784 parameters), th
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -138,7 +140,7 @@ def _conv3(in_channels: int, out_channels: int, *, dilation: int) -> nn.Conv2d:
 def _condition_encoder(channels: int) -> nn.Sequential:
     widths = [channels, 16, 32, 64, 32, ENCODED_CHANNELS]
     layers: list[nn.Module] = []
-    for wide_in, wide_out in zip(widths, widths[1:], strict=False):
+    for wide_in, wide_out in pairwise(widths):
         layers += [nn.Conv2d(wide_in, wide_out, 1), nn.LeakyReLU(LEAK)]
     return nn.Sequential(*layers[:-1])
 

@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sdabn_cli.contracts import DEFAULT_STRIDE
+from sdabn_cli.tiling import denoise
 
 Condition = Literal["segmentation", "image", "truth", "none"]
 ConditionForm = Literal["probabilities", "logits"]
@@ -54,6 +55,9 @@ class Cascade(nn.Module):
         condition: What guides the denoisers: the segmentation, the noisy image (the paper's
             ImgD), the true labels (GtD), or nothing (D_0).
         form: Whether a segmentation guides as probabilities or as logits.
+
+    Attributes:
+        tile: Side of the tiles that denoisers run in where that is exact; None runs them whole.
     """
 
     def __init__(
@@ -67,6 +71,7 @@ class Cascade(nn.Module):
         self.units = nn.ModuleList(units)
         self.condition: Condition = condition
         self.form: ConditionForm = form
+        self.tile: int | None = None
 
     def forward(
         self, noisy: Tensor, *, units: int | None = None, truth: Tensor | None = None
@@ -87,7 +92,8 @@ class Cascade(nn.Module):
             logits = segment(unit.segmenter, noisy if estimate is None else estimate)
             if unit.denoiser is not None:
                 condition = self.condition_from(logits, noisy, truth)
-                estimate = unit.denoiser(strengthen(noisy, estimate), condition)
+                strengthened = strengthen(noisy, estimate)
+                estimate = denoise(unit.denoiser, strengthened, condition, tile=self.tile)
             outputs.append(UnitOutput(logits, None if unit.denoiser is None else estimate))
         return outputs
 

@@ -6,13 +6,13 @@ Shapes: N images of H x W pixels, K classes. Images are float tensors (N, 3, H, 
 A plug-in is a function in an entry-point group. Its options are explicit, typed, keyword-only
 parameters with defaults; the recipe and the command line (``name:option=value``) reach them.
 
-| group              | the entry point is                                   | returns                    |
-|--------------------|------------------------------------------------------|----------------------------|
-| sdabn.segmenters   | build(*, num_classes, in_channels=3, <options>)      | nn.Module, see Segmenter   |
-| sdabn.denoisers    | build(*, condition_channels, in_channels=3, <options>) | nn.Module, see Denoiser  |
-| sdabn.noises       | build(*, <options>)                                  | NoiseModel                 |
-| sdabn.datasets     | open(root, split, *, <options>), or such a class     | Dataset                    |
-| sdabn.models       | a path, or a function without arguments giving one   | directory of a cascade     |
+| group            | the entry point is                                   | it returns             |
+|------------------|------------------------------------------------------|------------------------|
+| sdabn.segmenters | build(*, num_classes, in_channels=3, <own options>)  | nn.Module: Segmenter   |
+| sdabn.denoisers  | build(*, condition_channels, in_channels=3, <own>)   | nn.Module: Denoiser    |
+| sdabn.noises     | build(*, <own options>)                              | NoiseModel             |
+| sdabn.datasets   | open(root, split, *, <own options>), or such a class | Dataset                |
+| sdabn.models     | a path, or a function without arguments giving one   | directory of a cascade |
 
 A wrong option value is a ``ValueError`` that says what is allowed; missing or malformed data is a
 ``DatasetError`` that names the file and the expected layout.

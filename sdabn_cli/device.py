@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from sdabn_cli.errors import SdabnError
+from sdabn_cli.errors import SdabnError, did_you_mean
 
 #: Flags in /proc/cpuinfo of processors that multiply bfloat16 themselves; others only emulate it.
 NATIVE_BFLOAT16 = {"avx512_bf16", "amx_bf16", "bf16"}
@@ -72,6 +72,11 @@ def choose(device: str = "auto", precision: str = "auto") -> Compute:
             f"The device {device!r} is not present: torch sees {torch.cuda.device_count()} CUDA "
             "devices.",
             "Use --device cpu, or --device auto.",
+        )
+    if precision not in ("auto", "float32", "bfloat16"):
+        raise SdabnError(
+            f"There is no precision {precision!r}.",
+            did_you_mean(precision, ("auto", "float32", "bfloat16")),
         )
     if precision == "auto":
         precision = "bfloat16" if _has_bfloat16(chosen) else "float32"

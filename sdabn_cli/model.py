@@ -31,7 +31,8 @@ class Network(_Part):
     plugin: str
     options: dict[str, Any] = {}
     weights: str = Field(pattern=r"^[A-Za-z0-9_-]+\.safetensors$")
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    sha256: str = Field(default="", pattern=r"^[0-9a-f]{64}$")
+    """Filled in when the model is written."""
 
 
 class UnitDescription(_Part):

@@ -21,7 +21,8 @@ def describe(recipe: Recipe, run: Run, stages: list[Stage]) -> dict[str, Any]:
         "parameters", "run"}``; the parameters of s0 do not count in the sum, because s1 starts
         from it and takes its place.
     """
-    classes = class_count(recipe)
+    check_plugins(recipe)
+    classes = len(class_names(recipe))
     size = {
         kind: networks.count_parameters(networks.for_kind(recipe, kind, num_classes=classes))
         for kind in {stage.kind for stage in stages}
@@ -43,8 +44,20 @@ def describe(recipe: Recipe, run: Run, stages: list[Stage]) -> dict[str, Any]:
     return {"stages": rows, "parameters": total, "run": str(run.path)}
 
 
-def class_count(recipe: Recipe) -> int:
-    """Number of classes of a recipe's data set, without its data where it declares them."""
+def class_names(recipe: Recipe) -> list[str]:
+    """Classes of a recipe's data set, without its data where it declares them."""
     declared = getattr(registry.find("dataset", recipe.data.dataset.name).load(), "classes", None)
-    classes = declared or data.open_split(recipe.data, recipe.data.train_split).classes
-    return len(classes)
+    return list(declared or data.open_split(recipe.data, recipe.data.train_split).classes)
+
+
+def check_plugins(recipe: Recipe) -> None:
+    """Make sure that every plug-in a recipe names is there and accepts its options.
+
+    Raises:
+        SdabnError: With the nearest match.
+    """
+    chosen = [("segmenter", recipe.segmenter), ("denoiser", recipe.denoiser),
+              ("noise", recipe.noise), ("dataset", recipe.data.dataset)]  # fmt: skip
+    for kind, choice in chosen:
+        plugin = registry.find(kind, choice.name)
+        registry.check_options(plugin, plugin.load(), choice.options)

@@ -71,7 +71,7 @@ class StageSettings(_Settings):
     crop: tuple[Positive, Positive]
     """Height and width."""
     long_side: Positive | None = None
-    """Images are resized so that their long side is this, times the scale; None keeps their size."""
+    """Images are resized so that their long side is this times the scale; None: their own."""
     scale: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (1.0, 1.0)
     """Range of the random scale."""
     flip: bool = True

@@ -95,7 +95,7 @@ def _scan_one_by_one(kind: str) -> tuple[Plugin, ...]:
             points = distribution.entry_points.select(group=GROUPS[kind])
             owner = f"{distribution.metadata['Name']} {distribution.version}"
             found |= {Plugin(kind, point.name, point.value, owner) for point in points}
-        except Exception:  # noqa: S112 - a foreign distribution's metadata may fail in any way
+        except Exception:
             continue
     return tuple(sorted(found, key=lambda plugin: (plugin.name, plugin.distribution)))
 

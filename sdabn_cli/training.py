@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
-from sdabn_cli import data, evaluation, model, networks, registry
-from sdabn_cli.cascade import Cascade, Frozen, Unit, segment, strengthen
+from sdabn_cli import data, evaluation, metrics, networks, registry
+from sdabn_cli.assembly import ensure_model, frozen_prefix, require_earlier, with_network
+from sdabn_cli.cascade import Frozen
 from sdabn_cli.contracts import Dataset, NoiseModel
 from sdabn_cli.device import Compute
 from sdabn_cli.errors import SdabnError
-from sdabn_cli.losses import denoising_loss, segmentation_loss
-from sdabn_cli.metrics import Protocol as MetricProtocol
+from sdabn_cli.optimization import build_optimizer, learning_rate
+from sdabn_cli.plan import check_plugins
 from sdabn_cli.randomness import seed_from
-from sdabn_cli.recipe import DenoiseSettings, Recipe, SegmentSettings
+from sdabn_cli.recipe import Recipe
 from sdabn_cli.runs import Run
 from sdabn_cli.schedule import Stage, stages
+from sdabn_cli.tasks import task_of
+from sdabn_cli.tiling import TILE
 
 
 class Watcher(Protocol):
@@ -79,6 +83,7 @@ class Training:
         check_plugins(recipe)
         splits = (recipe.data.train_split, recipe.data.validation_split)
         train, validation = (data.open_split(recipe.data, split) for split in splits)
+        check_class_weights(recipe, train)
         for split in (train, validation):
             data.check_labels(split)
         training = cls(recipe, run, train, validation, compute, watcher)
@@ -86,94 +91,127 @@ class Training:
         return training
 
 
-def check_plugins(recipe: Recipe) -> None:
-    """Make sure that every plug-in a recipe names is there and accepts its options.
+def check_class_weights(recipe: Recipe, dataset: Dataset) -> None:
+    """Make sure that there is a weight a class.
 
     Raises:
-        SdabnError: With the nearest match.
+        SdabnError: With both numbers.
     """
-    chosen = [("segmenter", recipe.segmenter), ("denoiser", recipe.denoiser),
-              ("noise", recipe.noise), ("dataset", recipe.data.dataset)]  # fmt: skip
-    for kind, choice in chosen:
-        plugin = registry.find(kind, choice.name)
-        registry.check_options(plugin, plugin.load(), choice.options)
+    weights = recipe.segment.class_weights
+    if weights is not None and len(weights) != len(dataset.classes):
+        raise SdabnError(
+            f"segment.class_weights has {len(weights)} numbers, the data set "
+            f"{len(dataset.classes)} classes.",
+            "Give one weight a class, or null for equal ones.",
+        )
 
 
 def train_cascade(training: Training) -> None:
     """Train every stage of Algorithm 1 that is not finished, in order."""
     for stage in stages(training.recipe.units):
-        if training.run.stage(stage).status != "finished":
-            train_stage(training, stage)
-        if stage.kind == "denoise":
-            write_model(training.run, training.recipe, training.train, units=stage.index)
+        train_stage(training, stage)
 
 
 def train_stage(training: Training, stage: Stage) -> None:
-    """Train one stage from where it was stopped, or from its beginning.
+    """Train one stage from where it was stopped; a finished one is kept.
 
     Raises:
         SdabnError: If an earlier stage is missing, or the loss is no longer a number.
     """
-    require_earlier(training.run, stage)
-    settings = training.recipe.for_stage(stage)
-    network = training.compute.place(starting_network(training, stage))
-    prefix = training.compute.place(frozen_prefix(training, stage))
-    optimizer = build_optimizer(network, settings)
-    step, seconds = _resume(training, stage, network, optimizer)
-    training.watcher.start(stage, step=step, steps=settings.steps)
-    loop = _Loop(training, stage, settings, network, prefix, optimizer, step, seconds)
-    loop.run()
-    training.run.stage(stage).finish(networks.weights_of(network))
-    training.watcher.finish(stage, loop.seconds)
+    recipe, run, compute = training.recipe, training.run, training.compute
+    if run.stage(stage).status != "finished":
+        require_earlier(run, stage)
+        network = compute.place(starting_network(training, stage))
+        prefix = compute.place(frozen_prefix(recipe, run, stage, len(training.train.classes)))
+        loop = StageLoop(training, stage, network, prefix)
+        loop.resume()
+        loop.run()
+        run.stage(stage).finish(networks.weights_of(network))
+        training.watcher.finish(stage, loop.seconds)
+    ensure_model(run, recipe, training.train)
 
 
-@dataclass
-class _Loop:
-    """The one training loop, for both kinds of stage."""
+def starting_network(training: Training, stage: Stage) -> nn.Module:
+    """Build a stage's network: S_i from S_{i-1}, D_i and s0 from random weights of their own."""
+    recipe = training.recipe
+    torch.manual_seed(seed_from(recipe.seed, stage.id, "initial weights"))
+    network = networks.for_kind(recipe, stage.kind, num_classes=len(training.train.classes))
+    if stage.starts_from:
+        networks.load_weights(network, training.run.stage(stage.starts_from).weights)
+    return network
 
-    training: Training
-    stage: Stage
-    settings: SegmentSettings | DenoiseSettings
-    network: nn.Module
-    prefix: Frozen
-    optimizer: torch.optim.Optimizer
-    step: int
-    seconds: float
-    """Time spent on this stage, earlier starts included."""
+
+class StageLoop:
+    """The one training loop, for both kinds of stage.
+
+    Args:
+        training: What the stages share.
+        stage: The stage to train.
+        network: Its network, on the device.
+        prefix: The frozen stages in front of it, on the device.
+
+    Attributes:
+        step: Optimiser steps done.
+    """
+
+    def __init__(
+        self, training: Training, stage: Stage, network: nn.Module, prefix: Frozen
+    ) -> None:
+        self.step = 0
+        self._training, self._stage = training, stage
+        self._network, self._prefix = network, prefix
+        self._settings = training.recipe.for_stage(stage)
+        self._optimizer = build_optimizer(network, self._settings)
+        self._task = task_of(stage, self._settings, prefix, training.compute)
+        self._directory = training.run.stage(stage)
+        self._began = self._lap = time.monotonic()
+        self._lap_step = 0
+
+    @property
+    def seconds(self) -> float:
+        """Time spent on this stage, earlier starts included."""
+        return time.monotonic() - self._began
+
+    def resume(self) -> None:
+        """Load the newest readable state, if there is one."""
+        state, warnings = self._directory.load_state()
+        for warning in warnings:
+            self._training.watcher.warn(warning)
+        if state is not None:
+            self._network.load_state_dict(state["network"])
+            self._optimizer.load_state_dict(state["optimizer"])
+            self.step = self._lap_step = state["step"]
+            self._began -= state["seconds"]
+        self._directory.rewind_log(self.step)
 
     def run(self) -> None:
         """Do the steps that are left: feed, optimise, log, validate, save."""
-        task = task_of(self.stage, self.settings, self.prefix, self.training)
-        last, began, logged = self.settings.steps, time.monotonic(), self.step
-        before = self.seconds
-        self.network.train()
+        settings, watcher = self._settings, self._training.watcher
+        watcher.start(self._stage, step=self.step, steps=settings.steps)
+        self._network.train()
         for batch in self._batches():
-            loss = self._optimise(task, batch)
+            loss = self._optimise(batch)
             self.step += 1
-            self.seconds = before + time.monotonic() - began
-            if self.step % self.settings.log_every == 0 or self.step == last:
-                self._log(float(loss), self.step - logged)
-                logged = self.step
-            else:
-                self.training.watcher.advance(self.step, None)
-            if self.step == last or self._is_due(self.settings.validate_every):
-                self._validate()
-            if self.step < last and self._is_due(self.settings.save_every):
+            last = self.step == settings.steps
+            figures = self._log(loss) if last or self._is_due(settings.log_every) else None
+            watcher.advance(self.step, figures)
+            if last or self._is_due(settings.validate_every):
+                watcher.validated(self.step, self._validate())
+            if not last and self._is_due(settings.save_every):
                 self._save()
 
     def _is_due(self, every: int | None) -> bool:
         return every is not None and self.step % every == 0
 
-    def _batches(self) -> torch.utils.data.DataLoader:
-        recipe, settings = self.training.recipe, self.settings
-        augmentation = data.Augmentation(
-            settings.crop, settings.scale, settings.long_side, settings.flip, settings.turns
-        )
+    def _batches(self) -> DataLoader:
+        recipe, settings = self._training.recipe, self._settings
         samples = data.TrainingSamples(
-            self.training.train,
-            augmentation,
-            None if self.stage.is_clean else self.training.noise,
-            key=(recipe.seed, self.stage.id),
+            self._training.train,
+            data.Augmentation(
+                settings.crop, settings.scale, settings.long_side, settings.flip, settings.turns
+            ),
+            None if self._stage.is_clean else self._training.noise,
+            key=(recipe.seed, self._stage.id),
             cache_mb=recipe.data.cache_mb,
         )
         return data.batches(
@@ -184,276 +222,86 @@ class _Loop:
             workers=recipe.data.workers,
         )
 
-    def _optimise(self, task: Task, batch: data.Sample) -> Tensor:
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.settings, self.step)
-        batch = data.Sample(*(self.training.compute.send(tensor) for tensor in batch))
-        loss = task(self.network, batch)
-        self.optimizer.zero_grad(set_to_none=True)
+    def _optimise(self, batch: data.Sample) -> Tensor:
+        for group in self._optimizer.param_groups:
+            group["lr"] = learning_rate(self._settings, self.step)
+        batch = data.Sample(*(self._training.compute.send(tensor) for tensor in batch))
+        loss = self._task(self._network, batch)
+        self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        self.optimizer.step()
+        self._optimizer.step()
         return loss.detach()
 
-    def _log(self, loss: float, steps: int) -> None:
-        if loss != loss or loss in (float("inf"), float("-inf")):
+    def _log(self, loss: Tensor) -> dict[str, float]:
+        value = float(loss)
+        if not math.isfinite(value):
+            group = "segment" if self._stage.kind == "seg" else "denoise"
             raise SdabnError(
-                f"The loss of {self.stage.id} is {loss} at step {self.step}.",
-                "The last saved state is kept. Try a smaller learning rate: --set "
-                f"{'segment' if self.stage.kind == 'seg' else 'denoise'}.learning_rate=...",
+                f"The loss of {self._stage.id} is {value} at step {self.step}.",
+                "The last saved state is kept. Try a smaller learning rate, in a new run: "
+                f"--set {group}.learning_rate=... --run ...",
             )
-        now = time.monotonic()
-        rate = steps * self.settings.batch_size / max(now - self._last_log, 1e-9)
-        self._last_log = now
+        images = (self.step - self._lap_step) * self._settings.batch_size
         figures = {
-            "loss": loss,
-            "learning_rate": learning_rate(self.settings, self.step - 1),
-            "images_per_second": rate,
+            "loss": value,
+            "learning_rate": learning_rate(self._settings, self.step - 1),
+            "images_per_second": images / (time.monotonic() - self._lap),
         }
-        self._directory.log({"step": self.step} | figures | {"seconds": self.seconds})
-        self.training.watcher.advance(self.step, figures)
+        self._start_lap()
+        self._directory.log({"step": self.step, **figures, "seconds": self.seconds})
+        return figures
 
-    def __post_init__(self) -> None:
-        self._last_log = time.monotonic()
-        self._directory = self.training.run.stage(self.stage)
+    def _start_lap(self) -> None:
+        self._lap, self._lap_step = time.monotonic(), self.step
 
-    def _validate(self) -> None:
-        self.network.eval()
-        figures = validate(self.training, self.stage, self.network, self.prefix, self.settings)
-        self.network.train()
-        self._directory.log(
-            {"step": self.step, "validation": figures, "seconds": self.seconds}
-        )
-        self.training.watcher.validated(self.step, figures)
-        self._last_log = time.monotonic()
+    def _validate(self) -> dict[str, float]:
+        self._network.eval()
+        figures = validate(self._training, self._stage, self._network, self._prefix)
+        self._network.train()
+        entry = {"step": self.step, "validation": figures, "seconds": self.seconds}
+        self._directory.log(entry)
+        self._start_lap()
+        return figures
 
     def _save(self) -> None:
         self._directory.save_state(
             {
                 "step": self.step,
                 "seconds": self.seconds,
-                "network": self.network.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
+                "network": self._network.state_dict(),
+                "optimizer": self._optimizer.state_dict(),
             }
         )
 
 
-Task = Callable[[nn.Module, data.Sample], Tensor]
-"""Maps the network in training and a batch to the loss."""
-
-
-def task_of(
-    stage: Stage,
-    settings: SegmentSettings | DenoiseSettings,
-    prefix: Frozen,
-    training: Training,
-) -> Task:
-    """The stage's forward pass and loss; the prefix runs first, without gradients."""
-    compute = training.compute
-    weights = getattr(settings, "class_weights", None)
-    class_weights = None if weights is None else torch.tensor(weights, device=compute.device)
-
-    def segmentation_task(network: nn.Module, batch: data.Sample) -> Tensor:
-        with compute.autocast():
-            image, _ = stage_input(prefix, stage, batch)
-            logits = segment(network, image)
-        return segmentation_loss(logits, batch.labels, class_weights)
-
-    def denoising_task(network: nn.Module, batch: data.Sample) -> Tensor:
-        with compute.autocast():
-            image, condition = stage_input(prefix, stage, batch)
-            estimate = network(image, condition)
-        return denoising_loss(estimate, batch.clean, settings.border)
-
-    return segmentation_task if stage.kind == "seg" else denoising_task
-
-
-def stage_input(
-    prefix: Frozen, stage: Stage, batch: data.Sample
-) -> tuple[Tensor, Tensor | None]:
-    """What the network in training sees: image and, for denoisers, the condition.
-
-    On a CPU the prefix runs image by image: its maps then stay in the caches, which makes it
-    several times faster than a whole batch. Frozen networks do not mix the images of a batch, so
-    the result is the same.
-    """
-    size = 1 if batch.noisy.device.type == "cpu" else len(batch.noisy)
-    parts = [
-        _stage_input(prefix, stage, data.Sample(*part))
-        for part in zip(*(tensor.split(size) for tensor in batch), strict=True)
-    ]
-    images, conditions = zip(*parts, strict=True)
-    if len(parts) == 1:
-        return images[0], conditions[0]
-    return torch.cat(images), None if conditions[0] is None else torch.cat(conditions)
-
-
-def _stage_input(
-    prefix: Frozen, stage: Stage, batch: data.Sample
-) -> tuple[Tensor, Tensor | None]:
-    outputs = prefix(batch.noisy, truth=batch.labels)
-    estimates = [output.estimate for output in outputs if output.estimate is not None]
-    estimate = estimates[-1] if estimates else None
-    if stage.kind == "seg":
-        return (batch.noisy if estimate is None else estimate), None
-    cascade = prefix.module
-    condition = cascade.condition_from(outputs[-1].logits, batch.noisy, batch.labels)
-    return strengthen(batch.noisy, estimate), condition
-
-
-def require_earlier(run: Run, stage: Stage) -> None:
-    """Make sure that every stage this one builds on is finished.
-
-    Raises:
-        SdabnError: Naming the first that is missing and the command that trains it.
-    """
-    for needed in [*([stage.starts_from] if stage.starts_from else []), *stage.prefix]:
-        if run.stage(needed).status != "finished":
-            earlier = Stage.parse(needed)
-            raise SdabnError(
-                f"Stage {stage.id} needs stage {needed}, which is "
-                f"{'not finished' if run.stage(needed).status == 'started' else 'missing'} in "
-                f"{run.path}.",
-                f"Train it first: sdabn train-stage --index {earlier.index} --kind "
-                f"{earlier.kind} --run {run.path}",
-            )
-
-
-def starting_network(training: Training, stage: Stage) -> nn.Module:
-    """Build a stage's network: S_i from S_{i-1}, D_i and s0 from random weights of their own."""
-    torch.manual_seed(seed_from(training.recipe.seed, stage.id, "initial weights"))
-    network = networks.for_kind(
-        training.recipe, stage.kind, num_classes=len(training.train.classes)
-    )
-    if stage.starts_from:
-        networks.load_weights(network, training.run.stage(stage.starts_from).weights)
-    return network
-
-
-def trained_network(training: Training, stage_id: str) -> nn.Module:
-    """Build the network of a finished stage with its weights."""
-    stage = Stage.parse(stage_id)
-    network = networks.for_kind(
-        training.recipe, stage.kind, num_classes=len(training.train.classes)
-    )
-    networks.load_weights(network, training.run.stage(stage).weights)
-    return network
-
-
-def frozen_prefix(training: Training, stage: Stage) -> Frozen:
-    """The stages in front of this one, as a cascade that nothing can train."""
-    ids = stage.prefix
-    loaded = {id_: trained_network(training, id_) for id_ in ids}
-    units = [Unit(loaded[s], loaded.get(f"d{s[1:]}")) for s in ids if s.startswith("s")]
-    recipe = training.recipe
-    return Frozen(Cascade(units, condition=recipe.condition, form=recipe.condition_form))
-
-
-def with_network(prefix: Frozen, stage: Stage, network: nn.Module) -> Cascade:
-    """The prefix and the network in training behind it, as one cascade."""
-    cascade: Cascade = prefix.module
-    units = list(cascade.units)
-    if stage.kind == "seg":
-        units.append(Unit(network))
-    else:
-        units[-1] = Unit(units[-1].segmenter, network)
-    return Cascade(units, condition=cascade.condition, form=cascade.form)
-
-
-def build_optimizer(
-    network: nn.Module, settings: SegmentSettings | DenoiseSettings
-) -> torch.optim.Optimizer:
-    """SGD with momentum, Adam or AdamW, as the settings say."""
-    common = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay}
-    if settings.optimizer == "sgd":
-        return torch.optim.SGD(network.parameters(), momentum=settings.momentum, **common)
-    kind = torch.optim.Adam if settings.optimizer == "adam" else torch.optim.AdamW
-    return kind(network.parameters(), **common)
-
-
-def learning_rate(settings: SegmentSettings | DenoiseSettings, step: int) -> float:
-    """Polynomial decay from the first to the final rate, after a linear warm-up.
+def validate(
+    training: Training, stage: Stage, network: nn.Module, prefix: Frozen
+) -> dict[str, float]:
+    """Measure a stage on the validation split.
 
     Args:
-        settings: The stage's.
-        step: From 0 to ``steps`` - 1.
+        training: What the stages share.
+        stage: The stage in training.
+        network: Its network, in eval mode.
+        prefix: The stages in front of it.
+
+    Returns:
+        mIoU and pixel accuracy (percent) of a segmenter, PSNR (dB) of a denoiser, and the number
+        of images.
     """
-    left = (1 - step / settings.steps) ** settings.power
-    rate = settings.final_learning_rate + left * (
-        settings.learning_rate - settings.final_learning_rate
-    )
-    return rate * min(1.0, (step + 1) / (settings.warmup_steps + 1))
-
-
-def validate(
-    training: Training,
-    stage: Stage,
-    network: nn.Module,
-    prefix: Frozen,
-    settings: SegmentSettings | DenoiseSettings,
-) -> dict[str, float]:
-    """mIoU and pixel accuracy of a segmenter, PSNR of a denoiser, on the validation split."""
-    noise = None if stage.is_clean else training.noise
-    protocol = MetricProtocol(
-        noise=None if stage.is_clean else str(training.recipe.noise), seed=training.recipe.seed
-    )
+    recipe = training.recipe
+    cascade = with_network(prefix, stage, network)
+    cascade.tile = TILE
     result = evaluation.evaluate(
-        with_network(prefix, stage, network),
+        cascade,
         training.validation,
-        noise,
-        protocol=protocol,
+        None if stage.is_clean else training.noise,
+        protocol=metrics.Protocol(
+            noise=None if stage.is_clean else str(recipe.noise), seed=recipe.seed
+        ),
         compute=training.compute,
-        limit=settings.validation_images,
+        limit=recipe.for_stage(stage).validation_images,
         with_ssim=False,
     )
-    last = result.units[-1]
     keys = ("miou", "pixel_accuracy") if stage.kind == "seg" else ("psnr",)
-    return {key: last[key] for key in keys} | {"images": result.images}
-
-
-def _resume(
-    training: Training, stage: Stage, network: nn.Module, optimizer: torch.optim.Optimizer
-) -> tuple[int, float]:
-    """Load the newest state, if there is one, and return its step and seconds."""
-    directory = training.run.stage(stage)
-    state, warnings = directory.load_state()
-    for warning in warnings:
-        training.watcher.warn(warning)
-    if state is None:
-        directory.rewind_log(0)
-        return 0, 0.0
-    network.load_state_dict(state["network"])
-    optimizer.load_state_dict(state["optimizer"])
-    directory.rewind_log(state["step"])
-    return state["step"], state["seconds"]
-
-
-def write_model(run: Run, recipe: Recipe, dataset: Dataset, *, units: int) -> None:
-    """Write the first units of a run as a model, ready to use."""
-
-    def network(stage_id: str, plugin: Any) -> model.Network:
-        weights = f"{stage_id}.safetensors"
-        return model.Network(
-            plugin=plugin.name, options=plugin.options, weights=weights, sha256="0" * 64
-        )
-
-    described = [
-        model.UnitDescription(
-            segmenter=network(f"s{i}", recipe.segmenter),
-            denoiser=network(f"d{i}", recipe.denoiser),
-        )
-        for i in range(1, units + 1)
-    ]
-    description = model.Description(
-        units=described,
-        classes=list(dataset.classes),
-        palette=list(dataset.palette),
-        condition=recipe.condition,
-        condition_form=recipe.condition_form,
-        noise=str(recipe.noise),
-        distributions=model.versions(),
-    )
-    ids = [id_ for i in range(1, units + 1) for id_ in (f"s{i}", f"d{i}")]
-    weights = {
-        f"{id_}.safetensors": networks.read_weights(run.stage(id_).weights) for id_ in ids
-    }
-    model.save(run.model, description, weights)
+    return {key: result.units[-1][key] for key in keys} | {"images": result.images}

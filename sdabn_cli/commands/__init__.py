@@ -52,6 +52,6 @@ def _main(
     del version
 
 
-from sdabn_cli.commands import train  # noqa: E402 - they register themselves at app
+from sdabn_cli.commands import evaluate, listing, run, train  # noqa: E402 - they register at app
 
-__all__ = ["app", "train"]
+__all__ = ["app", "evaluate", "listing", "run", "train"]

@@ -25,3 +25,10 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")]
 Seed = Annotated[int, typer.Option(help="Seed of the noise.")]
+Units = Annotated[
+    int | None,
+    typer.Option(help="Use the first units only; all by default.", min=1, show_default=False),
+]
+Precision = Annotated[
+    str, typer.Option(help="auto (bfloat16 where the processor has it), float32 or bfloat16.")
+]

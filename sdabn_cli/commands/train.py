@@ -44,9 +44,9 @@ def train_stage(
     stage = Stage(index, kind)
     settings, directory = _settings(recipe, run, data, overrides, None)
     if not dry_run:
-        from sdabn_cli import training
+        from sdabn_cli.assembly import require_earlier
 
-        training.require_earlier(directory, stage)
+        require_earlier(directory, stage)
         _train(settings, directory, device, [stage])
     _report(settings, directory, [stage], json)
 
@@ -99,8 +99,7 @@ def _train(recipe: Recipe, run: Run, device: str, stages: list[Stage] | None) ->
             training.train_cascade(prepared)
             return
         for stage in stages:
-            if run.stage(stage).status != "finished":
-                training.train_stage(prepared, stage)
+            training.train_stage(prepared, stage)
 
 
 def _report(recipe: Recipe, run: Run, stages: list[Stage], as_json: bool) -> None:

@@ -23,7 +23,10 @@ LEFT_BRICKS = BUILDING | 16
 RIGHT_BRICKS = BUILDING | 32
 LEAVES = TREE | 16
 
+GLASS = np.array((86, 106, 124))
+
 OVERSAMPLING = 2
+SMALLEST = 0.4  # faces narrower than this many pixels are left out
 NEAR = 0.2  # faces are cut here, in metres ahead of the camera
 TILE = 256  # side of the repeating noise texture
 BRICK_LENGTH, BRICK_HEIGHT = 0.52, 0.2  # larger than real bricks, so that they can be seen
@@ -127,7 +130,8 @@ class Canvas:
         pixels = self.camera.project(points)
         low, high = (f.reduceat(pixels, starts) for f in (np.minimum, np.maximum))
         size = (self.camera.width, self.camera.height)
-        seen = np.flatnonzero(np.all((high > 0) & (low < size), axis=1))
+        large = high - low > SMALLEST
+        seen = np.flatnonzero(np.all((high > 0) & (low < size) & large, axis=1))
         depth = np.add.reduceat(points[:, 2], starts) / self._counts
         depth[np.isin(styles[:, 4], (ROAD, PAVEMENT))] = 0  # the ground gets its haze per pixel
         styles[:, :3] = self.light.tone(styles[:, :3], styles[:, 3], depth)
@@ -143,6 +147,32 @@ class Canvas:
             draw.polygon(self.camera.project(outline).ravel().tolist(), fill=255)
         soft = mask.filter(ImageFilter.BoxBlur(self.camera.height / 240))
         return np.asarray(soft, dtype=np.float32) / 255
+
+
+@dataclass
+class Street:
+    """What the things in one scene share: canvas, random stream and cross-section (metres)."""
+
+    canvas: Canvas
+    rng: np.random.Generator
+    edges: tuple[float, float]  # x of the kerbs, left and right
+    fronts: tuple[float, float]  # x of the house fronts, left and right
+    lanes: tuple[float, float]  # x of the lanes' middles, left and right
+    parking: tuple[bool, bool]
+    crossing: float | None  # z of a zebra crossing
+    walls: np.ndarray  # (5, 3) wall colours
+    foliage: np.ndarray  # (3,)
+    urban: float  # 0 village to 1 city
+    dusk: bool
+
+    def pick(self, colours: np.ndarray) -> np.ndarray:
+        """Choose one of the colours (N, 3) and vary it a little."""
+        tint = self.rng.uniform(0.92, 1.05) * self.rng.uniform(0.98, 1.02, 3)
+        return colours[self.rng.integers(len(colours))] * tint
+
+    def facing(self, *normal: float) -> float:
+        """Return how far a surface of this unit normal is turned to the sun, 0..1."""
+        return float(self.canvas.light.facing(normal))
 
 
 def majority(parts: Image.Image) -> np.ndarray:
@@ -167,13 +197,31 @@ def capsules(limbs: ArrayLike) -> np.ndarray:
     return (ends[..., :2] + ends[..., 2:] * circle).reshape(-1, 12, 2)
 
 
+def rectangles(
+    origin: tuple[float, float, float], along: tuple[float, float, float], spans: ArrayLike
+) -> np.ndarray:
+    """Place upright rectangles (M, 4: from, bottom, to, top) on a wall; returns (M, 4, 3)."""
+    spans = np.asarray(spans, dtype=np.float32)
+    corners = np.array(origin) + spans[:, [0, 2, 2, 0], None] * np.array(along)
+    corners[..., 1] += spans[:, [1, 1, 3, 3]]
+    return corners
+
+
+def upright(outlines: np.ndarray, x: float, z: float) -> np.ndarray:
+    """Stand flat outlines (M, K, 2) that face the camera on the ground at (x, z): (M, K, 3)."""
+    faces = np.full((*outlines.shape[:2], 3), z, dtype=np.float32)
+    faces[..., :2] = outlines
+    faces[..., 0] += x
+    return faces
+
+
 @cache
-def noise_tile() -> np.ndarray:
-    """Return repeating cloud-like noise (TILE, TILE) float32 of mean 0 and deviation 1."""
+def noise_tile(smoothness: float = 1.5) -> np.ndarray:
+    """Return repeating noise (TILE, TILE) float32 of mean 0, deviation 1; 1.5 looks like clouds."""
     white = np.random.default_rng(0).standard_normal((TILE, TILE))
     rows, columns = np.fft.fftfreq(TILE)[:, None], np.fft.rfftfreq(TILE)
     frequency = np.hypot(rows, columns) + 2 / TILE
-    noise = np.fft.irfft2(np.fft.rfft2(white) * frequency**-1.5)
+    noise = np.fft.irfft2(np.fft.rfft2(white) * frequency**-smoothness)
     return ((noise - noise.mean()) / noise.std()).astype(np.float32)
 
 
@@ -183,11 +231,12 @@ def leaf_tile(size: int) -> np.ndarray:
     rng = np.random.default_rng(1)
     tile = Image.new("L", (size, size), 40)
     draw = ImageDraw.Draw(tile)
-    for x, y, shade in rng.uniform(0, 1, (2600, 3)):
-        leaf = capsules([[0, 0, 0.006, *rng.uniform(-0.012, 0.012, 2), 0.002]])[0]
+    limbs = np.zeros((2600, 6))
+    limbs[:, 2], limbs[:, 5], limbs[:, 3:5] = 0.006, 0.002, rng.uniform(-0.012, 0.012, (2600, 2))
+    leaves = (capsules(limbs) + rng.uniform(0, 1, (2600, 1, 2))) * size
+    for leaf, shade in zip(leaves, rng.integers(60, 250, 2600).tolist(), strict=True):
         for shift in np.ndindex(2, 2):  # leaves that cross the border enter on the other side
-            outline = (leaf + (x, y) - shift) * size
-            draw.polygon(outline.ravel().tolist(), fill=int(60 + 190 * shade))
+            draw.polygon((leaf - np.multiply(shift, size)).ravel().tolist(), fill=shade)
     texture = np.asarray(tile, dtype=np.float32) / 128 - 1
     return texture - texture.mean()
 
@@ -206,25 +255,39 @@ def sample(tile: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarra
 
 def paint_sky(camera: Camera, light: Light, rng: np.random.Generator) -> np.ndarray:
     """Paint a sky with clouds on a plane that recedes to the horizon: (H, W, 3) uint8."""
-    horizon = int(np.clip(camera.vanishing[1] + 1, 1, camera.height))
-    rise = 1 - (np.arange(horizon, dtype=np.float32)[:, None] + 0.5) / horizon
-    across = (np.arange(camera.width, dtype=np.float32) - camera.vanishing[0]) / camera.height
+    # Clouds are soft: half the resolution will do.
+    size = ((camera.width + 1) // 2, (camera.height + 1) // 2)
+    horizon = camera.vanishing[1] / 2
+    rise = 1 - (np.arange(size[1], dtype=np.float32)[:, None] + 0.5) / horizon
+    rise = rise[rise[:, 0] > 0]
+    across = (np.arange(size[0], dtype=np.float32) * 2 - camera.vanishing[0]) / camera.height
     far = 1 / (rise + 0.22)
     rows, columns = far * 62 + rng.uniform(0, TILE), across * far * 60 + rng.uniform(0, TILE)
-    density = sample(noise_tile(), *np.broadcast_arrays(rows, columns)) + 2.2 * light.cover - 1
-    cloud = np.clip(density, 0, 1)[..., None] * np.clip(rise * 5, 0, 0.9)[..., None]
-    under = np.clip(density * 0.5 - 0.2, 0, 1)[..., None]  # thick clouds are darker below
+    clouds = sample(noise_tile(), *np.broadcast_arrays(rows, columns))
+    sky = np.empty((size[1], size[0], 3), dtype=np.uint8)
+    sky[:] = light.horizon.clip(0, 255)
+    sky[: len(rise)] = _sky_colours(light, clouds, rise, across).clip(0, 255)
+    full = Image.fromarray(sky).resize((camera.width, camera.height), Image.Resampling.BILINEAR)
+    return np.asarray(full)
+
+
+def _sky_colours(
+    light: Light, clouds: np.ndarray, rise: np.ndarray, across: np.ndarray
+) -> np.ndarray:
+    """Colour the sky (h, w, 3), given cloud noise (h, w), height `rise` (h, 1) and `across` (w,).
+    """
+    density = clouds + 2.2 * light.cover - 1
+    cover = np.clip(density, 0, 1) * np.clip(rise * 5, 0, 0.9)
+    under = 1 - 0.22 * np.clip(density * 0.5 - 0.2, 0, 1)  # thick clouds are darker below
+    glow = 0.4 * np.exp(-4 * ((across - light.toward[0]) ** 2 + (rise - 0.6) ** 2))
     blue = light.zenith + (light.horizon - light.zenith) * (1 - rise[..., None]) ** 1.6
-    glow = np.exp(-4 * ((across - light.toward[0]) ** 2 + (rise - 0.6) ** 2))[..., None]
-    blue = blue + (light.cloud - blue) * 0.4 * glow
-    sky = np.full((camera.height, camera.width, 3), light.horizon, dtype=np.float32)
-    sky[:horizon] = blue + (light.cloud * (1 - 0.22 * under) - blue) * cloud
-    return sky.clip(0, 255).astype(np.uint8)
+    blue = blue + (light.cloud - blue) * glow[..., None]
+    return blue + (light.cloud * under[..., None] - blue) * cover[..., None]
 
 
 def fade(pixels: np.ndarray) -> np.ndarray:
     """Return the contrast 0..1 at which a pattern that spans so many pixels is drawn."""
-    return np.clip((pixels - 1.2) / 3, 0, 1)
+    return np.clip((pixels - 1.5) / 4, 0, 1)
 
 
 def brick_texture(camera: Camera, wall: float, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
@@ -240,60 +303,64 @@ def brick_texture(camera: Camera, wall: float, rows: np.ndarray, columns: np.nda
     joint = np.maximum(course - layer < 0.16, brick - number < 0.07)
     height = fade(BRICK_HEIGHT * camera.focal / depth)
     length = fade(BRICK_LENGTH * offset / depth)
-    return height * (0.35 * np.clip(tone, -1.5, 1.5) * length + 0.9 * joint)
+    return height * (0.35 * np.clip(tone, -1.5, 1.5) * length + 0.65 * joint)
 
 
 def ground_texture(camera: Camera, top: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Evaluate asphalt, slabs (both (H - top, W), about -1..1) and depth (H - top, 1) from row top.
+    """Evaluate the ground from row `top` down (h rows).
+
+    Returns textures of asphalt and of paving slabs (both (h, W), about -1..1) and depths (h, 1).
     """
     rows = np.arange(top, camera.height, dtype=np.float32)[:, None] + 0.5
     depth = camera.focal * camera.eye / np.maximum(rows - camera.vanishing[1], 0.5)
-    columns = np.arange(camera.width, dtype=np.float32) - camera.vanishing[0]
-    x = columns * depth / camera.focal
+    x = (np.arange(camera.width, dtype=np.float32) - camera.vanishing[0]) * depth / camera.focal
     near = fade(camera.focal * 0.2 / depth)
-    grain = sample(noise_tile(), *np.broadcast_arrays(depth * 26, x * 26))
-    asphalt = grain * near * 0.7
+    grain = near * sample(noise_tile(0.9), *np.broadcast_arrays(depth * 34, x * 34))
     row, column = np.floor(depth / SLAB), np.floor(x / SLAB)
     tones = noise_tile().ravel()
     tone = tones[((row * 53 + column * 97) % tones.size).astype(np.int32)]
     joint = np.maximum(depth / SLAB - row < 0.06, x / SLAB - column < 0.05)
-    return asphalt, near * (0.4 * tone - 1.6 * joint + 0.3 * grain), depth
+    return grain, near * (0.4 * tone - 1.6 * joint) + 0.3 * grain, depth
 
 
 def finish(
     canvas: Canvas, sky: np.ndarray, walls: tuple[float, float], rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Paint the canvas with textures, shadows and haze.
+    """Paint the canvas over a sky (H, W, 3), with textures, shadows and haze.
 
     `walls` are the x of the left and the right house fronts. Returns the picture (H, W, 3) and
     the class labels (H, W), both uint8.
     """
     picture, parts = canvas.paint(sky)
     labels = parts & CLASS_BITS
-    height, width = labels.shape
-    tile = leaf_tile(max(8, round(300 * height / 360)))
-    rows, columns = np.arange(height), np.arange(width) + rng.integers(len(tile))
-    leaves = tile[np.ix_(rows % len(tile), columns % len(tile))]
-    soft = noise_tile()[np.ix_(rows * 150 // height, columns * 150 // height % TILE)]
-    gain = 1 + 0.012 * soft * (labels != SKY) + 0.2 * leaves * (parts == LEAVES)
+    gain = surface_texture(parts, rng)
     for part, wall in zip((LEFT_BRICKS, RIGHT_BRICKS), walls, strict=True):
         where = np.nonzero(parts == part)
         gain[where] += 0.16 * brick_texture(canvas.camera, wall, *where)
+    top = int(np.clip(canvas.camera.vanishing[1], 0, len(labels) - 1))
+    ground_gain, haze = ground_shading(canvas, labels[top:], top)
+    gain[top:] *= ground_gain
     picture *= gain[..., None]
-    _finish_ground(canvas, picture, labels)
+    picture[top:] += haze[..., None] * canvas.light.horizon.astype(np.float32)
     return picture.clip(0, 255).astype(np.uint8), labels
 
 
-def _finish_ground(canvas: Canvas, picture: np.ndarray, labels: np.ndarray) -> None:
-    """Add grain, slabs, shadows and haze to the ground of a picture (H, W, 3), in place."""
-    light = canvas.light
-    top = int(np.clip(canvas.camera.vanishing[1], 0, len(labels) - 1))
+def surface_texture(parts: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return brightness factors (H, W) float32 for leaves, and soft stains for all but the sky."""
+    height, width = parts.shape
+    rows, columns = np.arange(height), np.arange(width) + rng.integers(1024)
+    tile = leaf_tile(max(8, round(300 * height / 360)))
+    leaves = tile[np.ix_(rows % len(tile), columns % len(tile))]
+    soft = noise_tile()[np.ix_(rows * 150 // height % TILE, columns * 150 // height % TILE)]
+    return 1 + np.float32(0.012) * soft * (parts != SKY) + 0.2 * leaves * (parts == LEAVES)
+
+
+def ground_shading(canvas: Canvas, labels: np.ndarray, top: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return brightness factors and haze weights (both (h, W) float32) from row `top` down."""
     asphalt, slabs, depth = ground_texture(canvas.camera, top)
-    labels, below = labels[top:], picture[top:]
     road, pavement = labels == ROAD, labels == PAVEMENT
-    gain = 1 + 0.07 * asphalt * road + 0.06 * slabs * pavement
-    gain = gain * (1 - light.shadow * canvas.shadow_mask()[top:])
-    haze = 1 - np.exp(-depth / light.visibility)
-    ground = (road | pavement)[..., None]
-    lit = below * gain[..., None]
-    below += (lit + (light.horizon - lit) * haze[..., None] - below) * ground
+    ground = road | pavement
+    gain = 1 + 0.05 * asphalt * road + 0.06 * slabs * pavement
+    gain *= 1 - np.float32(canvas.light.shadow) * canvas.shadow_mask()[top:] * ground
+    haze = ground * (1 - np.exp(-depth / np.float32(canvas.light.visibility)))
+    return gain * (1 - haze), haze

@@ -1,0 +1,136 @@
+"""Put the trained stages of a run together: prefixes, and cascades that end in any stage."""
+
+from __future__ import annotations
+
+import contextlib
+
+from torch import nn
+
+from sdabn_cli import model, networks
+from sdabn_cli.cascade import Cascade, Frozen, Unit
+from sdabn_cli.contracts import Dataset
+from sdabn_cli.errors import SdabnError
+from sdabn_cli.recipe import PluginChoice, Recipe
+from sdabn_cli.runs import Run
+from sdabn_cli.schedule import Stage
+
+
+def require(run: Run, stage: Stage, needed: list[str]) -> None:
+    """Make sure that stages are finished.
+
+    Raises:
+        SdabnError: Naming the first that is not and the command that trains it.
+    """
+    for name in needed:
+        status = run.stage(name).status
+        if status != "finished":
+            earlier = Stage.parse(name)
+            raise SdabnError(
+                f"Stage {stage.id} needs stage {name}, which is "
+                f"{'not finished' if status == 'started' else 'missing'} in {run.path}.",
+                f"Train it first: sdabn train-stage --index {earlier.index} --kind "
+                f"{earlier.kind} --run {run.path}",
+            )
+
+
+def require_earlier(run: Run, stage: Stage) -> None:
+    """Make sure that every stage this one builds on is finished.
+
+    Raises:
+        SdabnError: As ``require``.
+    """
+    require(run, stage, [*([stage.starts_from] if stage.starts_from else []), *stage.prefix])
+
+
+def trained_network(recipe: Recipe, run: Run, stage: Stage, num_classes: int) -> nn.Module:
+    """Build the network of a finished stage with its weights."""
+    network = networks.for_kind(recipe, stage.kind, num_classes=num_classes)
+    networks.load_weights(network, run.stage(stage).weights)
+    return network
+
+
+def frozen_prefix(recipe: Recipe, run: Run, stage: Stage, num_classes: int) -> Frozen:
+    """The stages in front of one, as a cascade that nothing can train.
+
+    The prefix of a denoiser ends in its own unit's segmenter.
+    """
+    loaded = {
+        id_: trained_network(recipe, run, Stage.parse(id_), num_classes) for id_ in stage.prefix
+    }
+    units = [
+        Unit(network, loaded.get(f"d{id_[1:]}"))
+        for id_, network in loaded.items()
+        if id_.startswith("s")
+    ]
+    return Frozen(Cascade(units, condition=recipe.condition, form=recipe.condition_form))
+
+
+def with_network(prefix: Frozen, stage: Stage, network: nn.Module) -> Cascade:
+    """A prefix and the stage's own network behind it, as one cascade."""
+    cascade: Cascade = prefix.module
+    units = list(cascade.units)
+    if stage.kind == "seg":
+        units.append(Unit(network))
+    else:
+        units[-1] = Unit(units[-1].segmenter, network)
+    whole = Cascade(units, condition=cascade.condition, form=cascade.form)
+    whole.tile = cascade.tile
+    return whole
+
+
+def trained_cascade(recipe: Recipe, run: Run, stage: Stage, num_classes: int) -> Cascade:
+    """The cascade up to a finished stage, in eval mode; ``s0`` is the clean segmenter alone.
+
+    Raises:
+        SdabnError: If a stage is missing.
+    """
+    require(run, stage, [*stage.prefix, stage.id])
+    network = trained_network(recipe, run, stage, num_classes)
+    prefix = frozen_prefix(recipe, run, stage, num_classes)
+    return with_network(prefix, stage, network).requires_grad_(False).eval()
+
+
+def finished_units(run: Run) -> int:
+    """Number of units whose stages are all finished, from the first on."""
+    count = 0
+    while all(run.stage(f"{kind}{count + 1}").status == "finished" for kind in "sd"):
+        count += 1
+    return count
+
+
+def ensure_model(run: Run, recipe: Recipe, dataset: Dataset) -> None:
+    """Write the finished units of a run as a model, unless that is there already."""
+    units = finished_units(run)
+    if units == 0:
+        return
+    if (run.model / model.DESCRIPTION).is_file():
+        with contextlib.suppress(SdabnError):  # a damaged description is written anew
+            if len(model.read_description(run.model).units) == units:
+                return
+    described = [
+        model.UnitDescription(
+            segmenter=_network(f"s{unit}", recipe.segmenter),
+            denoiser=_network(f"d{unit}", recipe.denoiser),
+        )
+        for unit in range(1, units + 1)
+    ]
+    description = model.Description(
+        units=described,
+        classes=list(dataset.classes),
+        palette=list(dataset.palette),
+        condition=recipe.condition,
+        condition_form=recipe.condition_form,
+        noise=str(recipe.noise),
+        distributions=model.versions(),
+    )
+    ids = [id_ for unit in range(1, units + 1) for id_ in (f"s{unit}", f"d{unit}")]
+    weights = {
+        f"{id_}.safetensors": networks.read_weights(run.stage(id_).weights) for id_ in ids
+    }
+    model.save(run.model, description, weights)
+
+
+def _network(stage_id: str, choice: PluginChoice) -> model.Network:
+    return model.Network(
+        plugin=choice.name, options=choice.options, weights=f"{stage_id}.safetensors"
+    )

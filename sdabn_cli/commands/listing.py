@@ -1,0 +1,110 @@
+"""``sdabn plugins``, ``sdabn recipes`` and ``sdabn export``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sdabn_cli.commands import app
+from sdabn_cli.commands.options import DryRun, Json
+
+plugins = typer.Typer(no_args_is_help=True, help="See which plug-ins are installed.")
+recipes = typer.Typer(no_args_is_help=True, help="See, copy and check recipes.")
+app.add_typer(plugins, name="plugins")
+app.add_typer(recipes, name="recipes")
+
+
+@plugins.command("list")
+def list_plugins(json: Json = False) -> None:
+    """List every plug-in with its kind and distribution; none of them is loaded."""
+    from sdabn_cli import registry
+    from sdabn_cli.console import emit, show_table
+
+    found = [plugin for kind in registry.GROUPS for plugin in registry.plugins(kind)]
+    if json:
+        emit([
+            {"name": p.name, "kind": p.kind, "distribution": p.distribution, "target": p.target}
+            for p in found
+        ])  # fmt: skip
+        return
+    rows = [[p.name, p.kind, p.distribution, p.target] for p in found]
+    show_table("Plug-ins", ["name", "kind", "distribution", "entry point"], rows)
+
+
+@recipes.command("list")
+def list_recipes(json: Json = False) -> None:
+    """List the recipes that come with sdabn."""
+    from sdabn_cli import recipe
+    from sdabn_cli.console import emit, say
+
+    if json:
+        emit(recipe.names())
+        return
+    for name in recipe.names():
+        say(name)
+
+
+@recipes.command("show")
+def show_recipe(name: Annotated[str, typer.Argument(help="Name or path of a recipe.")]) -> None:
+    """Print a recipe with its comments."""
+    from sdabn_cli import recipe
+    from sdabn_cli.console import emit_text
+
+    emit_text(recipe.path_of(name).read_text(encoding="utf-8"))
+
+
+@recipes.command("copy")
+def copy_recipe(
+    name: Annotated[str, typer.Argument(help="Name of a recipe.")],
+    target: Annotated[Path, typer.Argument(help="New .yaml file.")],
+) -> None:
+    """Copy a recipe to a file of your own, to be changed and given with --recipe."""
+    from sdabn_cli import recipe
+    from sdabn_cli.console import say
+    from sdabn_cli.errors import SdabnError
+    from sdabn_cli.images import write_atomically
+
+    source = recipe.path_of(name)
+    if target.exists():
+        raise SdabnError(f"{target} exists already.", "Give the name of a new file.")
+    if target.suffix not in (".yaml", ".yml"):
+        raise SdabnError(f"{target} does not end in .yaml.", f"For example: {target}.yaml")
+    write_atomically(target, lambda file: file.write(source.read_bytes()))
+    say(f"Edit {target}, then: sdabn cascade --recipe {target}")
+
+
+@recipes.command("check")
+def check_recipe(name: Annotated[str, typer.Argument(help="Name or path of a recipe.")]) -> None:
+    """Validate a recipe, its plug-ins and their options; the data is not needed."""
+    from sdabn_cli import recipe
+    from sdabn_cli.console import say
+    from sdabn_cli.plan import check_plugins
+
+    check_plugins(recipe.load(name))
+    say(f"{name} is a valid recipe.")
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="Run or model directory.")],
+    output: Annotated[Path, typer.Argument(help="Directory of the exported model.")],
+    half: Annotated[bool, typer.Option("--half", help="Store float16: half the size.")] = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Copy a finished cascade out of its run, ready for --model."""
+    from sdabn_cli import model, networks
+    from sdabn_cli.console import say
+    from sdabn_cli.errors import SdabnError
+
+    source = model.resolve(str(run))
+    if (output / model.DESCRIPTION).exists():
+        raise SdabnError(f"{output} holds a model already.", "Give a new directory.")
+    description = model.read_description(source)
+    files = [n.weights for unit in description.units for n in (unit.segmenter, unit.denoiser)]
+    if not dry_run:
+        loaded = {name: networks.read_weights(source / name) for name in files}
+        weights = {k: model.halve(v) if half else v for k, v in loaded.items()}
+        model.save(output, description, weights)
+    say(f"{'Would write' if dry_run else 'Wrote'} {len(files)} networks to {output}.")

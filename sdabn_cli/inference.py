@@ -1,0 +1,178 @@
+"""Run a model on image files and write what it finds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sdabn_cli import images, overlay
+from sdabn_cli.cascade import UnitOutput
+from sdabn_cli.contracts import NoiseModel
+from sdabn_cli.device import Compute
+from sdabn_cli.errors import SdabnError
+from sdabn_cli.inputs import Job
+from sdabn_cli.metrics import psnr
+from sdabn_cli.model import Model
+from sdabn_cli.randomness import generator
+from sdabn_cli.tiling import TILE
+
+#: Pixels at the edge that PSNR leaves out, as everywhere in sdabn.
+BORDER = 1
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a model found in an image.
+
+    Attributes:
+        noisy: The network's input, float32 (1, 3, H, W), not clipped.
+        units: Output of every unit, float32, on the CPU.
+    """
+
+    noisy: Tensor
+    units: list[UnitOutput]
+
+    @property
+    def denoised(self) -> np.ndarray | None:
+        """The last estimate, uint8 (H, W, 3); None if no denoiser was run."""
+        estimates = [unit.estimate for unit in self.units if unit.estimate is not None]
+        return _to_picture(estimates[-1]) if estimates else None
+
+    @property
+    def labels(self) -> np.ndarray:
+        """The last unit's class ids, uint8 (H, W)."""
+        return self.units[-1].logits.argmax(1)[0].to(torch.uint8).numpy()
+
+
+def _to_picture(image: Tensor) -> np.ndarray:
+    return images.to_uint8(image[0].permute(1, 2, 0).numpy())
+
+
+class Runner:
+    """A model on a processor, ready for any number of images.
+
+    Args:
+        model: The model.
+        compute: Device and precision.
+        last_denoiser: Whether the last unit's denoiser is run; segmentation alone needs it not.
+    """
+
+    def __init__(self, model: Model, compute: Compute, *, last_denoiser: bool = True) -> None:
+        self.model = model
+        self.compute = compute
+        if not last_denoiser:
+            model.cascade.units[-1].denoiser = None
+        model.cascade.tile = TILE
+        compute.place(model.cascade)
+
+    @torch.inference_mode()
+    def __call__(self, noisy: Tensor) -> Result:
+        """Run the model on one image, float32 (1, 3, H, W), of any size."""
+        with self.compute.autocast():
+            outputs = self.model.cascade(self.compute.send(noisy))
+        units = [
+            UnitOutput(
+                output.logits.float().cpu(),
+                None if output.estimate is None else output.estimate.float().cpu(),
+            )
+            for output in outputs
+        ]
+        computed = [part for unit in units for part in unit if part is not None]
+        if not all(bool(torch.isfinite(part).all()) for part in computed):
+            raise SdabnError(
+                "The model computed values that are not numbers.", "Try --precision float32."
+            )
+        return Result(noisy, units)
+
+
+@dataclass
+class Report:
+    """What became of every image.
+
+    Attributes:
+        done: input, outputs, seconds and, with added noise, psnr of each one.
+        failed: input and error of the others.
+    """
+
+    done: list[dict[str, Any]] = field(default_factory=list)
+    failed: list[dict[str, str]] = field(default_factory=list)
+
+
+def process(
+    jobs: Sequence[Job],
+    runner: Runner,
+    *,
+    products: Sequence[str],
+    noise: NoiseModel | None,
+    seed: int,
+    advance: Callable[[Job], object] = lambda job: None,
+) -> Report:
+    """Run images one after the other; one that fails does not stop the others.
+
+    Args:
+        jobs: The images and where their results go.
+        runner: The model.
+        products: Which of ``inputs.PRODUCTS`` to write.
+        noise: Added to the images first, which are then taken as clean.
+        seed: Of the noise; each image's depends on it and on its place in the list.
+        advance: Called after every image.
+    """
+    report = Report()
+    for number, job in enumerate(jobs):
+        began = time.perf_counter()
+        try:
+            clean = _load(job.image)
+            random = generator(seed, "run", number)
+            result = runner(clean if noise is None else noise(clean, random))
+            entry: dict[str, Any] = {"input": str(job.image)}
+            entry["outputs"] = _write(job, result, products, runner.model)
+            entry["seconds"] = time.perf_counter() - began
+            if noise is not None:
+                entry["psnr"] = _psnr(result, clean)
+            report.done.append(entry)
+        except SdabnError as error:
+            report.failed.append({"input": str(job.image), "error": str(error)})
+        advance(job)
+    return report
+
+
+def _load(path: Path) -> Tensor:
+    """Read an image as float32 (1, 3, H, W) in [0, 1]."""
+    unit = images.to_unit(images.read_image(path))
+    return torch.from_numpy(unit).permute(2, 0, 1)[None].contiguous()
+
+
+def _psnr(result: Result, clean: Tensor) -> dict[str, Any]:
+    estimates = [unit.estimate for unit in result.units]
+    return {
+        "noisy": psnr(result.noisy, clean, border=BORDER),
+        "units": [None if e is None else psnr(e, clean, border=BORDER) for e in estimates],
+    }
+
+
+def _write(job: Job, result: Result, products: Sequence[str], model: Model) -> dict[str, str]:
+    """Compute every picture, then write them all: a failure leaves none half-done."""
+    description = model.description
+    palette = description.palette
+    base = result.denoised if result.denoised is not None else _to_picture(result.noisy)
+    make: dict[str, Callable[[Path], None]] = {
+        "denoised": lambda path: images.write_image(path, base),
+        "labels": lambda path: images.write_labels(path, result.labels, palette),
+        "noisy": lambda path: images.write_image(path, _to_picture(result.noisy)),
+    }
+    if "overlay" in products:
+        drawn = overlay.draw(base, result.labels, description.classes, palette)
+        make["overlay"] = lambda path: images.write_image(path, drawn)
+    written = {}
+    for product in products:
+        path = job.output(product)
+        make[product](path)
+        written[product] = str(path)
+    return written

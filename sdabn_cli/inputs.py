@@ -1,0 +1,106 @@
+"""Which images a command works on, and where their results go."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sdabn_cli.errors import SdabnError
+from sdabn_cli.images import SUFFIXES
+
+#: What is written for an image, by the name it has in ``--json``.
+PRODUCTS = ("denoised", "labels", "overlay", "noisy")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One image and the stem of its results.
+
+    Attributes:
+        image: File to read.
+        stem: Path of the results without their ending: ``OUT/sub/name``.
+    """
+
+    image: Path
+    stem: Path
+
+    def output(self, product: str) -> Path:
+        """File of a product: ``OUT/sub/name.denoised.png``."""
+        return self.stem.with_name(f"{self.stem.name}.{product}.png")
+
+
+def collect(inputs: Sequence[str], output: Path) -> list[Job]:
+    """Find the images that files, folders and globs name.
+
+    Folders are searched with their sub-folders, which the output mirrors; results of earlier
+    runs, hidden files and the output directory itself are passed over.
+
+    Args:
+        inputs: What the user typed.
+        output: Directory of the results.
+
+    Raises:
+        SdabnError: If a file is missing, a folder or glob holds no images, or two images would
+            have the same results.
+    """
+    found: dict[Path, Path] = {}
+    for text in inputs:
+        for image, relative in _expand(text, output):
+            found.setdefault(image, relative)
+    jobs = [Job(image, output / relative.with_suffix("")) for image, relative in found.items()]
+    _refuse_collisions(jobs)
+    return jobs
+
+
+def _expand(text: str, output: Path) -> list[tuple[Path, Path]]:
+    path = Path(text)
+    if path.is_dir():
+        files = [p for p in sorted(path.rglob("*")) if _is_source(p, path, output)]
+        if not files:
+            raise SdabnError(f"There are no images in the folder {path}.", _kinds())
+        return [(file, file.relative_to(path)) for file in files]
+    if path.exists():
+        return [(path, Path(path.name))]
+    if glob.has_magic(text):
+        files = [Path(p) for p in sorted(glob.glob(text, recursive=True))]
+        files = [p for p in files if p.is_file() and p.suffix.lower() in SUFFIXES]
+        if not files:
+            raise SdabnError(f"Nothing matches {text!r}.", _kinds())
+        return [(file, Path(file.name)) for file in files]
+    raise SdabnError(f"There is no file {text}.", _nearest(path))
+
+
+def _is_source(path: Path, folder: Path, output: Path) -> bool:
+    if path.suffix.lower() not in SUFFIXES or not path.is_file():
+        return False
+    if any(part.startswith(".") for part in path.relative_to(folder).parts):
+        return False
+    if path.name.endswith(tuple(f".{product}.png" for product in PRODUCTS)):
+        return False
+    return output.resolve() not in path.resolve().parents or output.resolve() == folder.resolve()
+
+
+def _kinds() -> str:
+    return f"Images end in {', '.join(sorted(SUFFIXES))}."
+
+
+def _nearest(path: Path) -> str:
+    from difflib import get_close_matches
+
+    parent = path.parent
+    names = [p.name for p in parent.iterdir()] if parent.is_dir() else []
+    nearest = get_close_matches(path.name, names, n=1)
+    return f"Did you mean {parent / nearest[0]}?" if nearest else ""
+
+
+def _refuse_collisions(jobs: Sequence[Job]) -> None:
+    owners: dict[Path, Path] = {}
+    for job in jobs:
+        if job.stem in owners:
+            raise SdabnError(
+                f"{owners[job.stem]} and {job.image} would write the same files {job.stem}.*.",
+                "Run them one after the other with different --output directories.",
+            )
+        owners[job.stem] = job.image
