@@ -8,6 +8,7 @@ import time
 import warnings
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.panel import Panel
 from rich.progress import (
@@ -72,10 +73,11 @@ def _finite(data: Any) -> Any:
 
 
 def show_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
-    """Show a table on stderr; every column but the first is set right."""
-    table = Table(title=title, title_justify="left", title_style="bold")
+    """Show a table on stderr; columns of numbers are set right."""
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
     for number, column in enumerate(columns):
-        table.add_column(column, justify="right" if number else "left")
+        numeric = any(row[number][:1].isdigit() for row in rows)
+        table.add_column(column, justify="right" if numeric else "left")
     for row in rows:
         table.add_row(*row)
     people.print(table)
