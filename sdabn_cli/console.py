@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 import time
-import warnings
 from typing import Any
 
 from rich import box
@@ -43,15 +42,6 @@ def say(message: str) -> None:
 def warn(message: str) -> None:
     """Warn people on stderr."""
     people.print(Text(f"Warning: {message}", style="yellow"), soft_wrap=True)
-
-
-def show_warnings() -> None:
-    """Show Python warnings of our own as plain lines instead of source excerpts."""
-    def show(message: Any, category: type[Warning], filename: str, *_: Any) -> None:
-        if "sdabn_cli" in filename:
-            warn(str(message))
-
-    warnings.showwarning = show
 
 
 def emit(data: Any) -> None:

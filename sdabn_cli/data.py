@@ -242,8 +242,8 @@ def augment(
     clean = torch.from_numpy(images.to_unit(image[window])).permute(2, 0, 1)
     target = torch.from_numpy(labels[window].astype(np.int64))
     size = [
-        min(side, max(1, round(part * scale)))
-        for side, part in zip(augmentation.crop, target.shape, strict=True)
+        side if part == want else min(side, max(1, round(part * scale)))
+        for side, part, want in zip(augmentation.crop, target.shape, wanted, strict=True)
     ]
     clean, target = _resize(clean, target, size)
     clean, target = _pad(clean, target, augmentation.crop)

@@ -5,6 +5,7 @@ Nothing here imports torch, so that ``sdabn --help`` answers at once.
 
 from __future__ import annotations
 
+import warnings
 from typing import Annotated, Any
 
 import typer
@@ -14,11 +15,20 @@ import sdabn_cli
 from sdabn_cli.errors import SdabnError
 
 
+def _show_warning(message: Any, category: Any, filename: str, *_: Any) -> None:
+    """Show warnings of sdabn itself; those of libraries are for programmers."""
+    if "sdabn_cli" in filename:
+        from sdabn_cli.console import warn
+
+        warn(str(message))
+
+
 class _Commands(TyperGroup):
-    """Turns a user's mistake into a panel and exit code 2."""
+    """Turns a user's mistake into a panel and exit code 2, and shows our warnings as lines."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
+            warnings.showwarning = _show_warning
             return super().invoke(ctx)
         except SdabnError as error:
             from sdabn_cli.console import show_error
