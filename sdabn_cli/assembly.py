@@ -29,7 +29,7 @@ def require(run: Run, stage: Stage, needed: list[str]) -> None:
                 f"Stage {stage.id} needs stage {name}, which is "
                 f"{'not finished' if status == 'started' else 'missing'} in {run.path}.",
                 f"Train it first: sdabn train-stage --index {earlier.index} --kind "
-                f"{earlier.kind} --run {run.path}",
+                f"{earlier.kind} and your other options.",
             )
 
 

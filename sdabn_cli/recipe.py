@@ -135,15 +135,17 @@ class Recipe(_Settings):
 
     @model_validator(mode="after")
     def _check_stages(self) -> Recipe:
+        problems = []
         for name in self.stages:
             try:
                 self.for_stage(Stage.parse(name))
             except SdabnError as error:
-                raise ValueError(f"stages: {error.problem} {error.hint}") from error
+                problems.append(f"stages: {error.problem} {error.hint}")
             except ValidationError as error:
-                model = SegmentSettings if name.startswith("s") else DenoiseSettings
-                problems = [_explain(entry, model) for entry in error.errors()]
-                raise ValueError("; ".join(f"stages.{name}.{p}" for p in problems)) from error
+                found = [_explain(entry, _settings_of(name)) for entry in error.errors()]
+                problems += [f"stages.{name}.{problem}" for problem in found]
+        if problems:
+            raise ValueError("\n".join(problems))
         return self
 
     def for_stage(self, stage: Stage) -> SegmentSettings | DenoiseSettings:
@@ -246,10 +248,30 @@ def validate(content: Mapping[str, Any], *, source: str) -> Recipe:
         return Recipe.model_validate(content)
     except ValidationError as error:
         problems = [_explain(entry) for entry in error.errors()]
+        if all(entry["loc"] for entry in error.errors()):
+            problems += _stage_typos(content)
     raise SdabnError(
         f"Recipe {source}: " + ("" if len(problems) == 1 else "\n") + "\n".join(problems),
         "See a complete one with: sdabn recipes show scenes/quickstart",
     )
+
+
+def _stage_typos(content: Mapping[str, Any]) -> list[str]:
+    """Unknown keys under ``stages``, which are validated only when all else is right."""
+    stages = content.get("stages")
+    problems = []
+    for name, own in stages.items() if isinstance(stages, dict) else ():
+        allowed = _settings_of(str(name)).model_fields
+        problems += [
+            f"stages.{name}.{key}: there is no such key. {did_you_mean(str(key), allowed)}"
+            for key in (own if isinstance(own, dict) else ())
+            if key not in allowed
+        ]
+    return problems
+
+
+def _settings_of(stage_name: str) -> type[StageSettings]:
+    return SegmentSettings if stage_name.startswith("s") else DenoiseSettings
 
 
 def _explain(entry: Mapping[str, Any], root: type[BaseModel] = Recipe) -> str:

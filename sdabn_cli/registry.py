@@ -74,7 +74,7 @@ def plugins(kind: str) -> tuple[Plugin, ...]:
             points = entrypoints.get_group_all(group)
     except (configparser.Error, UnicodeDecodeError, OSError) as error:
         # One malformed entry_points.txt makes entrypoints give up on every distribution.
-        warnings.warn(f"A malformed entry_points.txt was passed over: {error}", stacklevel=2)
+        warnings.warn(f"A malformed entry_points.txt was passed over: {error}", stacklevel=1)
         return _scan_one_by_one(kind)
     found = {
         Plugin(

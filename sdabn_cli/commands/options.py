@@ -8,7 +8,13 @@ from typing import Annotated
 import typer
 
 RecipeName = Annotated[
-    str, typer.Option("--recipe", help="Name of a recipe or path of a .yaml file.")
+    str | None,
+    typer.Option(
+        "--recipe",
+        help="Name of a recipe or path of a .yaml file; by default that of an existing --run, "
+        "otherwise scenes/quickstart.",
+        show_default=False,
+    ),
 ]
 RunPath = Annotated[
     Path | None,

@@ -23,14 +23,11 @@ if TYPE_CHECKING:
     from sdabn_cli.runs import Run
     from sdabn_cli.schedule import Stage
 
-DEFAULT_RECIPE = "scenes/quickstart"
-
-
 @app.command("train-stage")
 def train_stage(
     index: Annotated[int, typer.Option(help="Unit, from 1; 0 is the clean segmenter s0.")],
     kind: Annotated[str, typer.Option(help="seg or denoise.")],
-    recipe: RecipeName = DEFAULT_RECIPE,
+    recipe: RecipeName = None,
     run: RunPath = None,
     data: DataRoot = None,
     overrides: Overrides = None,
@@ -53,7 +50,7 @@ def train_stage(
 
 @app.command()
 def cascade(
-    recipe: RecipeName = DEFAULT_RECIPE,
+    recipe: RecipeName = None,
     units: Annotated[
         int | None, typer.Option(help="Units to train; the recipe's by default.", min=1)
     ] = None,
@@ -75,11 +72,18 @@ def cascade(
 
 
 def _settings(
-    recipe: str, run: Path | None, data: Path | None, overrides: list[str] | None, units: int | None
+    recipe: str | None,
+    run: Path | None,
+    data: Path | None,
+    overrides: list[str] | None,
+    units: int | None,
 ) -> tuple[Recipe, Run]:
     from sdabn_cli import recipe as recipes
-    from sdabn_cli.runs import Run, default_path
+    from sdabn_cli.runs import RECIPE, Run, default_path
 
+    if recipe is None:
+        own = run / RECIPE if run else None
+        recipe = str(own) if own and own.is_file() else recipes.DEFAULT_RECIPE
     settings = recipes.load(recipe, overrides or (), units=units, data__root=data and str(data))
     directory = Run(run or default_path(recipe))
     directory.check_recipe(settings)
