@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-
 from torch import nn
 
-from sdabn_cli import model, networks
+from sdabn_cli import model, networks, registry
 from sdabn_cli.cascade import Cascade, Frozen, Unit
 from sdabn_cli.contracts import Dataset
 from sdabn_cli.errors import SdabnError
@@ -103,10 +101,8 @@ def ensure_model(run: Run, recipe: Recipe, dataset: Dataset) -> None:
     units = finished_units(run)
     if units == 0:
         return
-    if (run.model / model.DESCRIPTION).is_file():
-        with contextlib.suppress(SdabnError):  # a damaged description is written anew
-            if len(model.read_description(run.model).units) == units:
-                return
+    if _is_current(run, units):
+        return
     described = [
         model.UnitDescription(
             segmenter=_network(f"s{unit}", recipe.segmenter),
@@ -121,13 +117,36 @@ def ensure_model(run: Run, recipe: Recipe, dataset: Dataset) -> None:
         condition=recipe.condition,
         condition_form=recipe.condition_form,
         noise=str(recipe.noise),
-        distributions=model.versions(),
+        distributions=_distributions(recipe),
     )
     ids = [id_ for unit in range(1, units + 1) for id_ in (f"s{unit}", f"d{unit}")]
     weights = {
         f"{id_}.safetensors": networks.read_weights(run.stage(id_).weights) for id_ in ids
     }
     model.save(run.model, description, weights)
+
+
+def _distributions(recipe: Recipe) -> dict[str, str]:
+    """Versions of what the cascade was trained with, its plug-ins' distributions included."""
+    owners = [
+        registry.find("segmenter", recipe.segmenter.name).distribution,
+        registry.find("denoiser", recipe.denoiser.name).distribution,
+    ]
+    return model.versions() | {name: version for name, _, version in
+                               (owner.partition(" ") for owner in owners)}
+
+
+def _is_current(run: Run, units: int) -> bool:
+    """Whether the model there holds the weights of the finished stages, as their hashes say."""
+    try:
+        described = model.read_description(run.model).units
+    except SdabnError:  # missing, or damaged: it is written anew
+        return False
+    return len(described) == units and all(
+        model.sha256_of(run.stage(f"{letter}{number}").weights) == network.sha256
+        for number, unit in enumerate(described, start=1)
+        for letter, network in (("s", unit.segmenter), ("d", unit.denoiser))
+    )
 
 
 def _network(stage_id: str, choice: PluginChoice) -> model.Network:

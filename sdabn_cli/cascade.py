@@ -138,6 +138,8 @@ def segment(segmenter: nn.Module, image: Tensor) -> Tensor:
     """
     height, width = image.shape[-2:]
     stride = getattr(segmenter, "stride", DEFAULT_STRIDE)
+    if not isinstance(stride, int):  # torch's own attribute of a bare convolution
+        stride = DEFAULT_STRIDE
     below, right = -height % stride, -width % stride
     padded = F.pad(image, (0, right, 0, below), mode="replicate") if below or right else image
     logits = segmenter(padded)

@@ -10,7 +10,7 @@ from typing import IO
 
 import imageio.v3 as iio
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from sdabn_cli.errors import SdabnError
 
@@ -62,7 +62,7 @@ def read_labels(path: Path) -> np.ndarray:
         with Image.open(path) as image:
             mode = image.mode
             array = np.asarray(image)
-    except OSError as error:
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
         raise SdabnError(f"{path} is damaged: {error}.") from error
     if mode not in ("L", "P") or array.ndim != 2:
         raise SdabnError(
@@ -77,12 +77,21 @@ def _decode(path: Path) -> np.ndarray:
     try:
         with Image.open(path) as image:
             mode = image.mode
+        if mode.startswith(("I;16", "I;32")) or mode in ("I", "F"):
+            return _decode_deep(path)
         # CMYK and palettes would come back as something other than the colours shown.
-        convert = None if mode in ("L", "LA", "RGB", "RGBA", "I;16") else "RGB"
+        convert = None if mode in ("L", "LA", "RGB", "RGBA") else "RGB"
         array = iio.imread(path, plugin="pillow", mode=convert, rotate=True, index=0)
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         raise SdabnError(f"{path} is damaged: {error}.", "Nothing was written for it.") from error
     return array
+
+
+def _decode_deep(path: Path) -> np.ndarray:
+    """Read a grey image of more than 8 bits as it is; converting it would clip it to white."""
+    with Image.open(path) as image:
+        array = np.asarray(ImageOps.exif_transpose(image))
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
 def _check_size(path: Path) -> None:
@@ -124,7 +133,9 @@ def write_labels(
 ) -> None:
     """Write class ids (H, W) as a palette PNG: the pixel values are the ids."""
     image = Image.fromarray(labels.astype(np.uint8), mode=None)
-    image.putpalette([value for colour in palette for value in colour])
+    colours = [value for colour in palette for value in colour]
+    # A full palette: otherwise ids beyond it, such as 255, would be written as other ids.
+    image.putpalette(colours + [0] * (768 - len(colours)))
     write_atomically(path, lambda file: image.save(file, format="PNG"))
 
 

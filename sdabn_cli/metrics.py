@@ -16,6 +16,9 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 
 from sdabn_cli.data import IGNORED
 
+#: Side of SSIM's window in pixels.
+WINDOW = 11
+
 
 @dataclass(frozen=True)
 class Protocol:
@@ -64,8 +67,10 @@ def psnr(estimate: Tensor, clean: Tensor, *, border: int, data_range: float = 1.
 def ssim(estimate: Tensor, clean: Tensor, *, data_range: float = 1.0) -> float:
     """Structural similarity with an 11-pixel Gaussian window of standard deviation 1.5.
 
+    Only windows that lie inside the image count, as in the reference and in scikit-image.
+
     Args:
-        estimate: (N, 3, H, W).
+        estimate: (N, 3, H, W), H and W at least 11.
         clean: Same shape.
         data_range: Difference between white and black.
 
@@ -73,10 +78,10 @@ def ssim(estimate: Tensor, clean: Tensor, *, data_range: float = 1.0) -> float:
         Wang et al., "Image Quality Assessment: From Error Visibility to Structural Similarity",
         IEEE Transactions on Image Processing 2004.
     """
-    value = structural_similarity_index_measure(
-        estimate.float(), clean.float(), data_range=data_range
+    _, similarity = structural_similarity_index_measure(
+        estimate.float(), clean.float(), data_range=data_range, return_full_image=True
     )
-    return float(value)
+    return float(similarity[..., WINDOW // 2 : -(WINDOW // 2), WINDOW // 2 : -(WINDOW // 2)].mean())
 
 
 class SegmentationScore:

@@ -144,7 +144,7 @@ def _load_unit(directory: Path, unit: UnitDescription, description: Description)
     )
     for module, network in ((segmenter, unit.segmenter), (denoiser, unit.denoiser)):
         path = directory / network.weights
-        if path.is_file() and _sha256(path) != network.sha256:
+        if path.is_file() and sha256_of(path) != network.sha256:
             raise SdabnError(
                 f"The weights {path} are not those {DESCRIPTION} describes (their hash differs).",
                 "Copy the model again.",
@@ -171,7 +171,7 @@ def save(
     filled = description.model_copy(deep=True)
     for unit in filled.units:
         for network in (unit.segmenter, unit.denoiser):
-            network.sha256 = _sha256(directory / network.weights)
+            network.sha256 = sha256_of(directory / network.weights)
     text = filled.model_dump_json(indent=2) + "\n"
     write_atomically(directory / DESCRIPTION, lambda file: file.write(text.encode()))
 
@@ -187,7 +187,8 @@ def versions() -> dict[str, str]:
     return {"sdabn": sdabn_cli.__version__} | {n: importlib.metadata.version(n) for n in names}
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """Hash of a file, as hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(
             hashlib, "file_digest"

@@ -308,8 +308,13 @@ def differences(old: Recipe, new: Recipe) -> list[str]:
     return [
         f"{key}: {before.get(key)!r} in the run, {after.get(key)!r} now"
         for key in sorted(before.keys() | after.keys())
-        if before.get(key) != after.get(key) and key not in FREE_TO_CHANGE
+        if not _same(key, before.get(key), after.get(key)) and key not in FREE_TO_CHANGE
     ]
+
+
+def _same(key: str, old: Any, new: Any) -> bool:
+    # An option of a plug-in is text when it was written as name:option=value.
+    return old == new or (".options." in key and str(old) == str(new))
 
 
 def _flatten(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -74,13 +74,17 @@ def plugins(kind: str) -> tuple[Plugin, ...]:
             points = entrypoints.get_group_all(group)
     except (configparser.Error, UnicodeDecodeError, OSError) as error:
         # One malformed entry_points.txt makes entrypoints give up on every distribution.
-        warnings.warn(f"A malformed entry_points.txt was passed over: {error}", stacklevel=1)
-        return _scan_one_by_one(kind)
+        found, culprits = _scan_one_by_one(kind)
+        warnings.warn(
+            f"A malformed entry_points.txt was passed over: {', '.join(culprits) or error}",
+            stacklevel=1,
+        )
+        return found
     found = {
         Plugin(
             kind,
             point.name,
-            f"{point.module_name}:{point.object_name}",
+            f"{point.module_name}:{point.object_name or ''}",
             _distribution(point.distro.name if point.distro else "unknown"),
         )
         for point in points
@@ -88,16 +92,19 @@ def plugins(kind: str) -> tuple[Plugin, ...]:
     return tuple(sorted(found, key=lambda plugin: (plugin.name, plugin.distribution)))
 
 
-def _scan_one_by_one(kind: str) -> tuple[Plugin, ...]:
-    found = set()
+def _scan_one_by_one(kind: str) -> tuple[tuple[Plugin, ...], list[str]]:
+    """Plug-ins of every distribution that can be read, and the files of those that cannot."""
+    found, culprits = set(), []
     for distribution in importlib.metadata.distributions():
         try:
             points = distribution.entry_points.select(group=GROUPS[kind])
             owner = f"{distribution.metadata['Name']} {distribution.version}"
             found |= {Plugin(kind, point.name, point.value, owner) for point in points}
-        except Exception:
-            continue
-    return tuple(sorted(found, key=lambda plugin: (plugin.name, plugin.distribution)))
+        except Exception as error:
+            place = getattr(distribution, "_path", "?")
+            culprits.append(f"{place}: {error}")
+    ordered = sorted(found, key=lambda plugin: (plugin.name, plugin.distribution))
+    return tuple(ordered), culprits
 
 
 def _distribution(raw_name: str) -> str:
@@ -174,8 +181,8 @@ def build(kind: str, name: str, options: Mapping[str, Any], **given: Any) -> Any
     except SdabnError:
         raise
     except ValueError as error:
-        raise SdabnError(f"{kind} {format_spec(name, options)}: {error}.".replace("..", ".")) \
-            from error
+        reason = str(error).rstrip(".")
+        raise SdabnError(f"{kind} {format_spec(name, options)}: {reason}.") from error
     except (Exception, SystemExit) as error:
         raise SdabnError(
             f"The {kind} plug-in {name!r} of {plugin.distribution} failed: "
@@ -202,6 +209,11 @@ def check_options(
     """
     from pydantic import ConfigDict, ValidationError, create_model
 
+    if not callable(function):
+        raise SdabnError(
+            f"The {plugin.kind} plug-in {plugin.name!r} of {plugin.distribution} is a "
+            f"{type(function).__name__}, not a function or class."
+        )
     allowed = options_of(function)
     for key in options:
         if key not in allowed:
@@ -209,7 +221,7 @@ def check_options(
                 f"The {plugin.kind} {plugin.name!r} has no option {key!r}.",
                 did_you_mean(key, allowed),
             )
-    hints = get_type_hints(function.__init__ if inspect.isclass(function) else function)
+    hints = _annotations(function.__init__ if inspect.isclass(function) else function)
     fields = {
         name: (hints.get(name, Any), ... if p.default is p.empty else p.default)
         for name, p in allowed.items()
@@ -223,6 +235,18 @@ def check_options(
         )
         raise SdabnError(f"The {plugin.kind} {plugin.name!r} refuses {problems}.") from error
     return {name: getattr(values, name) for name in options}
+
+
+def _annotations(function: Callable[..., Any]) -> dict[str, Any]:
+    """Types of the options, without those that only a type checker can resolve."""
+    resolved: dict[str, Any] = {}
+    for name, annotation in getattr(function, "__annotations__", {}).items():
+        holder = type("Holder", (), {"__annotations__": {name: annotation}})
+        try:
+            resolved |= get_type_hints(holder, globalns=getattr(function, "__globals__", {}))
+        except NameError:
+            continue
+    return resolved
 
 
 def model_directory(name: str) -> Path:

@@ -102,6 +102,7 @@ class StageDirectory:
         self.weights = path / "weights.safetensors"
         self._state = path / "state.pt"
         self._previous = path / "state.previous.pt"
+        self._fresh = path / "state.fresh.pt"
         self._metrics = path / "metrics.jsonl"
 
     @property
@@ -113,11 +114,10 @@ class StageDirectory:
 
     def save_state(self, state: Mapping[str, Any]) -> None:
         """Keep a training state; the one before it stays as a reserve."""
-        fresh = self.path / "state.fresh.pt"
-        write_atomically(fresh, lambda file: torch.save(dict(state), file))
+        write_atomically(self._fresh, lambda file: torch.save(dict(state), file))
         if self._state.exists():
             os.replace(self._state, self._previous)
-        os.replace(fresh, self._state)
+        os.replace(self._fresh, self._state)
 
     def load_state(self) -> tuple[dict[str, Any] | None, list[str]]:
         """Read the newest readable state, and a warning for each one that is damaged."""
@@ -129,13 +129,13 @@ class StageDirectory:
                 return torch.load(path, map_location="cpu", weights_only=True), warnings
             except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError) as error:
                 reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-                warnings.append(f"{path} is damaged ({reason}); the state before it is used.")
+                warnings.append(f"{path} is damaged ({reason}) and is not used.")
         return None, warnings
 
     def finish(self, weights: Mapping[str, torch.Tensor]) -> None:
         """Write the finished weights and drop the training states."""
         networks.save_weights(self.weights, weights)
-        for path in (self._state, self._previous):
+        for path in (self._state, self._previous, self._fresh):
             path.unlink(missing_ok=True)
 
     def log(self, entry: Mapping[str, Any]) -> None:

@@ -41,7 +41,10 @@ class Stage:
         kinds = {letter: kind for kind, letter in KINDS.items()}
         if name[:1] not in kinds or not name[1:].isdecimal():
             raise SdabnError(f"{name!r} is not a stage.", "Stages are called s0, s1, d1, s2, ...")
-        return cls(int(name[1:]), kinds[name[0]])
+        stage = cls(int(name[1:]), kinds[name[0]])
+        if stage.id != name:
+            raise SdabnError(f"{name!r} is not a stage.", f"Write it {stage.id}.")
+        return stage
 
     @property
     def id(self) -> str:

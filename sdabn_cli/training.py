@@ -193,6 +193,8 @@ class StageLoop:
             loss = self._optimise(batch)
             self.step += 1
             last = self.step == settings.steps
+            if self._is_due(settings.save_every):
+                self._require_finite(loss)
             figures = self._log(loss) if last or self._is_due(settings.log_every) else None
             watcher.advance(self.step, figures)
             if last or self._is_due(settings.validate_every):
@@ -226,13 +228,15 @@ class StageLoop:
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate(self._settings, self.step)
         batch = data.Sample(*(self._training.compute.send(tensor) for tensor in batch))
+        # Dropout follows from the step too, or a resumed run would differ.
+        torch.manual_seed(seed_from(self._training.recipe.seed, self._stage.id, "step", self.step))
         loss = self._task(self._network, batch)
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self._optimizer.step()
         return loss.detach()
 
-    def _log(self, loss: Tensor) -> dict[str, float]:
+    def _require_finite(self, loss: Tensor) -> float:
         value = float(loss)
         if not math.isfinite(value):
             group = "segment" if self._stage.kind == "seg" else "denoise"
@@ -241,6 +245,10 @@ class StageLoop:
                 "The last saved state is kept. Try a smaller learning rate, in a new run: "
                 f"--set {group}.learning_rate=... --run ...",
             )
+        return value
+
+    def _log(self, loss: Tensor) -> dict[str, float]:
+        value = self._require_finite(loss)
         images = (self.step - self._lap_step) * self._settings.batch_size
         figures = {
             "loss": value,

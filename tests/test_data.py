@@ -1,0 +1,236 @@
+"""Samples: labels stay with their pixels, and everything random follows from a number."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from sdabn_cli import data, registry
+from sdabn_cli.contracts import Example
+from sdabn_cli.data import IGNORED, OUTSIDE, Augmentation, TrainingSamples, augment
+from sdabn_cli.errors import SdabnError
+from sdabn_cli.randomness import generator
+
+
+class Drawn:
+    """A data set of arrays: image number i is uniformly of value 10 * i, its labels are 0."""
+
+    classes = ("a", "b", "c")
+    palette = ((0, 0, 0), (1, 1, 1), (2, 2, 2))
+    ignore_index = 11
+
+    def __init__(self, count: int, size: tuple[int, int] = (8, 8)) -> None:
+        self.count, self.size = count, size
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> Example:
+        image = np.full((*self.size, 3), 10 * index, np.uint8)
+        return Example(f"drawn{index}", image, np.zeros(self.size, np.uint8))
+
+
+class Mapped(Drawn):
+    label_map = {7: 0, 8: 1, 20: 2}  # noqa: RUF012 - as a data set would declare it
+
+
+def coordinates(height: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """An image whose red is the column and whose green is the row, and both as labels."""
+    rows, columns = np.mgrid[:height, :width].astype(np.uint8)
+    return np.stack([columns, rows, np.zeros_like(rows)], axis=2), columns, rows
+
+
+@pytest.mark.parametrize("scale", [0.5, 0.73, 1.0, 1.5, 2.1])
+@pytest.mark.parametrize("turns", [False, True])
+def test_labels_stay_aligned_with_the_image(scale, turns):
+    image, columns, rows = coordinates(90, 110)
+    how = Augmentation((40, 40), scale=(scale, scale), turns=turns)
+    seen = set()
+
+    for number in range(24):
+        crop, by_column = augment(image, columns, how, generator("align", number))
+        again, by_row = augment(image, rows, how, generator("align", number))
+        red, green = crop[0] * 255, crop[1] * 255
+        labelled = by_column != IGNORED
+        seen.add((bool(red[0, 0] < red[0, -1]), bool(green[0, 0] < green[-1, 0])))
+
+        assert torch.equal(crop, again)
+        # Interpolation lies at most half a sample beside the nearest label, in source pixels.
+        tolerance = max(1.0, 0.75 / scale)
+        assert float((red - by_column)[labelled].abs().max()) <= tolerance
+        assert float((green - by_row)[labelled].abs().max()) <= tolerance
+
+    # Both orientations occurred, so a flip that forgets the labels would have been seen.
+    assert {first for first, _ in seen} == {True, False}
+
+
+def test_a_crop_without_scale_is_a_window_of_the_image_unchanged():
+    image, columns, _ = coordinates(50, 70)
+    how = Augmentation((16, 24), flip=False)
+
+    crop, labels = augment(image, columns, how, generator(1))
+
+    left, top = int(labels[0, 0]), round(float(crop[1, 0, 0]) * 255)
+    assert torch.equal(labels, torch.from_numpy(columns[top:top + 16, left:left + 24]).long())
+    window = torch.from_numpy(image[top:top + 16, left:left + 24]).permute(2, 0, 1)
+    assert torch.equal((crop * 255).round().byte(), window)
+
+
+def test_every_window_can_be_drawn():
+    image, columns, _ = coordinates(10, 12)
+    how = Augmentation((10, 10), flip=False)
+
+    starts = {int(augment(image, columns, how, generator(n))[1][0, 0]) for n in range(40)}
+
+    assert starts == {0, 1, 2}
+
+
+def test_where_the_image_is_smaller_than_the_crop_labels_are_ignored_and_the_edge_repeated():
+    image, columns, _ = coordinates(6, 5)
+
+    crop, labels = augment(image, columns, Augmentation((8, 9), flip=False), generator(0))
+
+    assert crop.shape == (3, 8, 9)
+    assert torch.equal(labels[:6, :5], torch.from_numpy(columns).long())
+    assert (labels[6:] == IGNORED).all()
+    assert (labels[:, 5:] == IGNORED).all()
+    assert torch.equal((crop[0, 0] * 255).round(), torch.tensor([0., 1, 2, 3, 4, 4, 4, 4, 4]))
+    assert torch.equal((crop[1, :, 0] * 255).round(), torch.tensor([0., 1, 2, 3, 4, 5, 5, 5]))
+
+
+@pytest.mark.parametrize("crop", [(10, 10), (33, 47)])
+def test_an_image_that_covers_the_crop_leaves_no_pixel_ignored(crop):
+    image, columns, _ = coordinates(110, 120)
+
+    for number in range(40):
+        how = Augmentation(crop, scale=(0.5, 3.0))
+        _, labels = augment(image, columns, how, generator("cover", number))
+        assert not (labels == IGNORED).any()
+
+
+def test_the_long_side_sets_the_size_that_scale_varies():
+    image, columns, _ = coordinates(40, 80)
+    how = Augmentation((20, 40), long_side=40, flip=False)
+
+    _, labels = augment(image, columns, how, generator(0))
+
+    # The whole image at half its size: every second column.
+    assert labels[0].diff().tolist() == [2] * 39
+
+
+def test_sixteen_bit_images_reach_the_same_unit_interval():
+    image, columns, _ = coordinates(20, 20)
+    how = Augmentation((8, 8))
+
+    eight, _ = augment(image, columns, how, generator(5))
+    sixteen, _ = augment(image.astype(np.uint16) * 257, columns, how, generator(5))
+
+    assert torch.allclose(eight, sixteen, atol=1e-6)
+
+
+def samples(dataset: Drawn, *, stage: str = "s1", noise: bool = True) -> TrainingSamples:
+    model = registry.build("noise", "gaussian", {"sigma": "25"}) if noise else None
+    return TrainingSamples(dataset, Augmentation((4, 4)), model, key=(0, stage), cache_mb=0)
+
+
+def test_a_sample_depends_on_its_number_alone():
+    first, second = samples(Drawn(5)), samples(Drawn(5))
+
+    ascending = [first[n] for n in range(12)]
+    descending = [second[n] for n in reversed(range(12))][::-1]
+
+    for one, other in zip(ascending, descending, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_seed_stage_and_number_each_change_the_noise():
+    noise = [sample.noisy - sample.clean for sample in
+             (samples(Drawn(1))[0], samples(Drawn(1))[1], samples(Drawn(1), stage="d1")[0])]
+
+    assert not torch.equal(noise[0], noise[1])
+    assert not torch.equal(noise[0], noise[2])
+
+
+def test_without_noise_the_noisy_image_is_the_clean_one():
+    sample = samples(Drawn(1), noise=False)[0]
+
+    assert torch.equal(sample.noisy, sample.clean)
+
+
+def test_every_image_occurs_once_an_epoch_in_an_order_of_its_own():
+    drawn = samples(Drawn(7))
+
+    epochs = [[round(float(drawn[7 * e + n].clean[0, 0, 0]) * 25.5) for n in range(7)]
+              for e in range(4)]
+
+    assert all(sorted(epoch) == list(range(7)) for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) > 1
+
+
+def test_the_number_of_loader_processes_does_not_change_the_samples(camvid_tree):
+    dataset = registry.build("dataset", "camvid", {}, root=camvid_tree, split="train")
+
+    def drawn(workers: int, first_step: int) -> list[data.Sample]:
+        noise = registry.build("noise", "gaussian", {})
+        source = TrainingSamples(dataset, Augmentation((16, 16), (0.8, 1.2)), noise,
+                                 key=(0, "s1"), cache_mb=1)
+        return list(data.batches(source, first_step=first_step, last_step=5, batch_size=3,
+                                 workers=workers))
+
+    alone, shared, resumed = drawn(0, 0), drawn(2, 0), drawn(0, 3)
+
+    assert len(alone) == 5
+    assert alone[0].clean.shape == (3, 3, 16, 16)
+    for one, other in (*zip(alone, shared, strict=True), *zip(alone[3:], resumed, strict=True)):
+        assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_class_table_knows_classes_the_ignored_and_everything_outside():
+    table = data.class_table(Drawn(1))
+
+    assert table[:3].tolist() == [0, 1, 2]
+    assert table[11] == IGNORED
+    assert {int(v) for i, v in enumerate(table) if i not in (0, 1, 2, 11)} == {OUTSIDE}
+
+
+def test_a_label_map_ignores_what_it_does_not_list():
+    table = data.class_table(Mapped(1))
+
+    assert [int(table[i]) for i in (7, 8, 20)] == [0, 1, 2]
+    assert {int(v) for i, v in enumerate(table) if i not in (7, 8, 20)} == {IGNORED}
+
+
+def test_labels_are_translated_and_wrong_ones_named():
+    labels = np.array([[0, 11], [2, 1]], np.uint8)
+    example = Example("street", np.zeros((2, 2, 3), np.uint8), labels)
+
+    assert data.read_labels(example, Drawn(1)).tolist() == [[0, IGNORED], [2, 1]]
+    wrong = example._replace(labels=np.array([[3, 200]], np.uint8))
+    with pytest.raises(SdabnError, match=r"street: label 3, 200 is outside .*\nAllowed are 0 to 2"):
+        data.read_labels(wrong, Drawn(1))
+
+
+def test_check_labels_names_the_file_and_the_value(camvid_tree):
+    dataset = registry.build("dataset", "camvid", {}, root=camvid_tree, split="val")
+    data.check_labels(dataset)
+    Image.fromarray(np.full((44, 60), 77, np.uint8)).save(camvid_tree / "valannot/frame4.png")
+
+    with pytest.raises(SdabnError, match=r"frame4\.png: label 77 is outside"):
+        data.check_labels(dataset)
+
+
+def test_labels_of_another_size_than_the_image_are_refused(camvid_tree):
+    dataset = registry.build("dataset", "camvid", {}, root=camvid_tree, split="val")
+    Image.fromarray(np.zeros((10, 20), np.uint8)).save(camvid_tree / "valannot/frame4.png")
+
+    with pytest.raises(SdabnError, match=r"frame4 has 60 x 44 pixels, its labels 20 x 10"):
+        data.decode(dataset[0], dataset)
+
+
+def test_an_image_without_labels_cannot_be_trained_on():
+    with pytest.raises(SdabnError, match="lonely has no labels"):
+        data.read_labels(Example("lonely", Path("x.png"), None), Drawn(1))

@@ -1,0 +1,238 @@
+"""Image files: every kind reads as the colours a person sees; bad ones are named."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sdabn_cli import images
+from sdabn_cli.errors import SdabnError
+
+COLOURS = np.array([[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [9, 99, 200]]], np.uint8)
+GREY = np.array([[0, 100], [200, 255]], np.uint8)
+
+
+def save(name: str, image: Image.Image, **options: object) -> Path:
+    image.save(name, **options)
+    return Path(name)
+
+
+def as_rgb(grey: np.ndarray) -> np.ndarray:
+    return np.stack([grey] * 3, axis=2)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "CMYK"])
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_colour_images_read_as_the_colours_shown(mode, suffix):
+    image = Image.fromarray(COLOURS)
+    image = image.quantize(8) if mode == "P" else image.convert(mode)
+    path = save(f"image{suffix}", image if suffix == ".tif" or mode != "CMYK" else
+                Image.fromarray(COLOURS))
+
+    array = images.read_image(path)
+
+    assert array.dtype == np.uint8
+    assert np.array_equal(array, COLOURS)
+
+
+def test_alpha_is_left_out_and_never_blended():
+    alpha = np.array([[0, 50], [128, 255]], np.uint8)
+
+    path = save("image.png", Image.fromarray(np.dstack([COLOURS, alpha])))
+
+    assert np.array_equal(images.read_image(path), COLOURS)
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "1"])
+def test_grey_images_become_three_equal_channels(mode):
+    grey = GREY if mode != "1" else np.array([[0, 255], [255, 0]], np.uint8)
+
+    array = images.read_image(save("image.png", Image.fromarray(grey).convert(mode)))
+
+    assert np.array_equal(array, as_rgb(grey))
+
+
+@pytest.mark.parametrize("name", ["image.png", "image.tif"])
+def test_sixteen_bit_grey_keeps_its_depth(name):
+    deep = np.array([[0, 1000], [40000, 65535]], np.uint16)
+
+    array = images.read_image(save(name, Image.fromarray(deep)))
+
+    assert array.dtype == np.uint16
+    assert np.array_equal(array, as_rgb(deep))
+    assert images.to_unit(array).max() == 1.0
+
+
+def test_big_endian_sixteen_bit_tiff_is_not_flattened_to_white():
+    deep = np.array([[0, 1000], [40000, 65535]], np.uint16)
+    header = struct.pack(">2sHI", b"MM", 42, 8)
+    tags = [(256, 3, 2), (257, 3, 2), (258, 3, 16), (259, 3, 1), (262, 3, 1), (273, 4, 134),
+            (277, 3, 1), (278, 3, 2), (279, 4, 8)]  # fmt: skip
+    entries = b"".join(
+        struct.pack(">HHIHH", tag, 3, 1, value, 0) if kind == 3 else
+        struct.pack(">HHII", tag, 4, 1, value) for tag, kind, value in tags
+    )
+    body = struct.pack(">H", len(tags)) + entries + bytes(4)
+    content = header + body
+    content += bytes(134 - len(content)) + deep.astype(">u2").tobytes()
+    Path("image.tif").write_bytes(content)
+
+    array = images.read_image(Path("image.tif"))
+
+    assert np.array_equal(array, as_rgb(deep))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int32])
+def test_values_of_another_type_are_refused_instead_of_clipped(dtype):
+    path = save("image.tif", Image.fromarray(np.array([[0, 1], [300, 70000]], dtype)))
+
+    with pytest.raises(SdabnError, match="8- and 16-bit images are read"):
+        images.read_image(path)
+
+
+def test_exif_turns_are_applied():
+    wide = np.zeros((16, 32, 3), np.uint8)
+    wide[:, :16] = 250
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn clockwise by 90 degrees: the left half comes to the top
+
+    array = images.read_image(save("image.jpg", Image.fromarray(wide), exif=exif, quality=95))
+
+    assert array.shape == (32, 16, 3)
+    assert array[:14].min() > 200
+    assert array[18:].max() < 50
+
+
+def noisy_png(name: str) -> Path:
+    noise = np.random.default_rng(0).integers(0, 256, (40, 40), np.uint8)
+    return save(name, Image.fromarray(noise))
+
+
+def broken_chunk(path: Path) -> None:
+    """Give a PNG a second data chunk whose name is not one."""
+    raw = path.read_bytes()
+    end = raw.index(b"IDAT") - 4
+    length = struct.unpack(">I", raw[end:end + 4])[0]
+    half = raw[end + 8:end + 8 + length // 2]
+    first = struct.pack(">I", len(half)) + b"IDAT" + half + struct.pack(
+        ">I", zlib.crc32(b"IDAT" + half))
+    path.write_bytes(raw[:end] + first + b"\x00\x00\x00\x08\x01\x02\x03\x04" + bytes(40))
+
+
+@pytest.mark.parametrize("read", [images.read_image, images.read_labels])
+@pytest.mark.parametrize("damage", ["truncated", "broken chunk"])
+def test_a_damaged_image_is_called_so(read, damage):
+    path = noisy_png("image.png")
+    if damage == "truncated":
+        path.write_bytes(path.read_bytes()[:-400])
+    else:
+        broken_chunk(path)
+
+    with pytest.raises(SdabnError, match=r"image\.png is damaged"):
+        read(path)
+
+
+@pytest.mark.parametrize("read", [images.read_image, images.read_labels])
+@pytest.mark.parametrize("content", [b"", b"a letter, not an image"])
+def test_a_file_that_is_no_image_is_called_so(read, content):
+    Path("image.png").write_bytes(content)
+
+    with pytest.raises(SdabnError, match=r"image\.png is not an image"):
+        read(Path("image.png"))
+
+
+@pytest.mark.parametrize("read", [images.read_image, images.read_labels])
+def test_a_missing_file_is_called_so(read):
+    with pytest.raises(SdabnError, match=r"no file nowhere\.png"):
+        read(Path("nowhere.png"))
+
+
+@pytest.mark.parametrize("read", [images.read_image, images.read_labels])
+def test_too_many_pixels_are_refused_before_decoding(read, monkeypatch):
+    monkeypatch.setattr(images, "MAX_PIXELS", 1599)
+
+    with pytest.raises(SdabnError, match=r"40 x 40 pixels.*\n.*up to 1,599"):
+        read(noisy_png("image.png"))
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_palette_labels_are_ids_not_colours(bits):
+    ids = np.array([[0, 1], [1, 0]], np.uint8)
+    image = Image.fromarray(ids)
+    image.putpalette([10, 20, 30, 200, 100, 50])
+
+    labels = images.read_labels(save("labels.png", image, bits=bits))
+
+    assert labels.tolist() == [[0, 1], [1, 0]]
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "I;16"])
+def test_labels_of_other_modes_are_refused(mode):
+    image = Image.fromarray(GREY.astype(np.uint16)) if mode == "I;16" else \
+        Image.fromarray(GREY).convert(mode)
+
+    with pytest.raises(SdabnError, match=f"of the mode {mode}.*\nA label image has one channel"):
+        images.read_labels(save("labels.png", image))
+
+
+def test_written_labels_read_back_as_ids_and_show_the_palette():
+    ids = np.array([[0, 2], [1, 255]], np.int64)
+    palette = [(10, 20, 30), (40, 50, 60), (70, 80, 90)]
+
+    images.write_labels(Path("out/labels.png"), ids, palette)
+
+    assert images.read_labels(Path("out/labels.png")).tolist() == ids.tolist()
+    shown = images.read_image(Path("out/labels.png"))
+    assert [tuple(shown[0, 0]), tuple(shown[1, 0]), tuple(shown[0, 1])] == palette
+
+
+def test_a_written_image_reads_back_equal():
+    images.write_image(Path("deep/folder/image.png"), COLOURS)
+
+    assert np.array_equal(images.read_image(Path("deep/folder/image.png")), COLOURS)
+    assert [p.name for p in Path("deep/folder").iterdir()] == ["image.png"]
+
+
+def test_a_writer_that_fails_leaves_the_old_file_and_nothing_else():
+    target = Path("kept.png")
+    images.write_image(target, COLOURS)
+    before = target.read_bytes()
+
+    def write(file) -> None:
+        file.write(b"half of it")
+        raise RuntimeError("the power went")
+
+    with pytest.raises(RuntimeError, match="the power went"):
+        images.write_atomically(target, write)
+
+    assert target.read_bytes() == before
+    assert [p.name for p in Path().iterdir()] == ["kept.png"]
+
+
+def test_a_place_that_cannot_be_written_to_is_named():
+    Path("file").write_text("in the way")
+
+    with pytest.raises(SdabnError, match="cannot be written"):
+        images.write_image(Path("file/image.png"), COLOURS)
+
+
+def test_to_uint8_clips_and_then_rounds():
+    floats = np.array([-3.0, 0.0, 0.4 / 255, 0.6 / 255, 127.6 / 255, 254.4 / 255, 1.0, 7.0])
+
+    assert images.to_uint8(floats).tolist() == [0, 0, 0, 1, 128, 254, 255, 255]
+
+
+def test_every_eight_bit_value_survives_the_round_trip():
+    every = np.arange(256, dtype=np.uint8)
+
+    assert np.array_equal(images.to_uint8(images.to_unit(every)), every)
+
+
+def test_integers_are_scaled_by_the_range_of_their_type():
+    assert images.to_unit(np.array([0, 51, 255], np.uint8)) == pytest.approx([0, 0.2, 1])
+    assert images.to_unit(np.array([0, 13107, 65535], np.uint16)) == pytest.approx([0, 0.2, 1])

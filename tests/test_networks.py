@@ -1,0 +1,135 @@
+"""The paper's networks, measured; and weights that are stored and read back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from sdabn_cli import model, networks
+from sdabn_cli.cascade import Cascade, Unit
+from sdabn_cli.errors import SdabnError
+
+
+def ddfn(channels: int, **options: str) -> nn.Module:
+    return networks.build_denoiser("ddfn", options, condition_channels=channels)
+
+
+@pytest.mark.parametrize(("channels", "count"), [(19, 114_176), (8, 114_000), (0, 60_784)])
+def test_ddfn_has_the_papers_number_of_parameters(channels, count):
+    assert networks.count_parameters(ddfn(channels)) == count
+
+
+def test_hrnet_and_the_cascade_s1d1s2_have_the_papers_numbers_of_parameters():
+    first, second = (networks.build_segmenter("hrnet", {}, num_classes=19) for _ in range(2))
+    cascade = Cascade([Unit(first, ddfn(19)), Unit(second)])
+
+    assert networks.count_parameters(first) == 3_939_579
+    assert networks.count_parameters(cascade) == 7_993_334
+
+
+@pytest.mark.parametrize(("blocks", "pixels"), [(8, 27), (2, 9)])
+def test_the_receptive_field_of_ddfn_is_the_one_it_declares(blocks, pixels):
+    network = ddfn(2, blocks=str(blocks)).double()
+    # With positive weights nothing cancels and no ReLU closes: every path shows in the gradient.
+    for parameter in network.parameters():
+        parameter.data.abs_()
+    size, centre = 2 * pixels + 7, pixels + 3
+    image = torch.rand(1, 3, size, size, dtype=torch.float64, requires_grad=True)
+
+    network(image, torch.rand(1, 2, size, size, dtype=torch.float64))[0, 0, centre, centre] \
+        .backward()
+
+    reached = image.grad.abs().amax(1)[0].nonzero()
+    assert network.receptive_field == pixels
+    assert reached.amin(0).tolist() == [centre - pixels] * 2
+    assert reached.amax(0).tolist() == [centre + pixels] * 2
+
+
+def test_the_first_estimate_of_a_fresh_ddfn_is_almost_black():
+    # The last layer starts at N(0, 0.001): nothing is added to the image, the network makes it.
+    network = ddfn(3)
+
+    assert float(network.reconstruct.weight.detach().std()) == pytest.approx(0.001, rel=0.3)
+    assert float(network(torch.rand(1, 3, 8, 8), torch.rand(1, 3, 8, 8)).detach().abs().max()) < 0.2
+
+
+def test_the_condition_changes_the_estimate():
+    network = ddfn(3)
+    nn.init.normal_(network.reconstruct.weight)
+    image = torch.rand(1, 3, 12, 12)
+    road, tree = torch.zeros(1, 3, 12, 12), torch.zeros(1, 3, 12, 12)
+    road[:, 0], tree[:, 1] = 1, 1
+
+    with torch.no_grad():
+        difference = network(image, road) - network(image, tree)
+
+    assert float(difference.abs().mean()) > 1e-3
+
+
+def test_the_plain_ddfn_needs_no_condition():
+    assert ddfn(0)(torch.rand(1, 3, 10, 14), None).shape == (1, 3, 10, 14)
+
+
+def test_weights_read_back_equal():
+    written, fresh = ddfn(2, blocks="1"), ddfn(2, blocks="1")
+    path = Path("stage/weights.safetensors")
+
+    networks.save_weights(path, networks.weights_of(written))
+    networks.load_weights(fresh, path)
+
+    one, other = written.state_dict(), fresh.state_dict()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_half_precision_weights_are_widened_when_read():
+    written, fresh = ddfn(2, blocks="1"), ddfn(2, blocks="1")
+    halved = model.halve(networks.weights_of(written))
+    networks.save_weights(Path("half.safetensors"), halved)
+
+    networks.load_weights(fresh, Path("half.safetensors"))
+
+    assert {tensor.dtype for tensor in halved.values()} == {torch.float16}
+    for name, tensor in fresh.state_dict().items():
+        assert tensor.dtype == torch.float32
+        assert torch.equal(tensor, halved[name].float())
+
+
+def test_batch_norm_counters_are_stored_as_they_are():
+    written, fresh = nn.BatchNorm2d(2), nn.BatchNorm2d(2)
+    written(torch.rand(3, 2, 4, 4))
+    networks.save_weights(Path("norm.safetensors"), model.halve(networks.weights_of(written)))
+
+    networks.load_weights(fresh, Path("norm.safetensors"))
+
+    assert int(fresh.num_batches_tracked) == 1
+
+
+@pytest.mark.parametrize("content", [b"", b"not weights at all", None])
+def test_damaged_weights_are_called_so(content):
+    path = Path("weights.safetensors")
+    networks.save_weights(path, networks.weights_of(ddfn(2, blocks="1")))
+    path.write_bytes(path.read_bytes()[:-100] if content is None else content)
+
+    with pytest.raises(SdabnError, match=r"weights\.safetensors are damaged"):
+        networks.load_weights(ddfn(2, blocks="1"), path)
+
+
+def test_missing_weights_are_called_so():
+    with pytest.raises(SdabnError, match=r"nowhere\.safetensors are missing"):
+        networks.read_weights(Path("nowhere.safetensors"))
+
+
+@pytest.mark.parametrize("other", [{"channels": 3}, {"channels": 2, "blocks": "2"}])
+def test_weights_of_another_network_are_refused_and_change_nothing(other):
+    network = ddfn(2, blocks="1")
+    before = networks.weights_of(network)
+    networks.save_weights(Path("other.safetensors"),
+                          networks.weights_of(ddfn(**({"blocks": "1"} | other))))
+
+    with pytest.raises(SdabnError, match=r"belong to another network: .* tensors differ"):
+        networks.load_weights(network, Path("other.safetensors"))
+
+    assert all(torch.equal(before[k], tensor) for k, tensor in network.state_dict().items())

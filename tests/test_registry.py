@@ -1,0 +1,228 @@
+"""The plug-in registry: names, options, and neighbours that are broken in every way."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from sdabn_cli import networks, registry
+from sdabn_cli.errors import SdabnError
+
+GOOD = "def build(*, sigma: float = 5.0):\n    return sigma\n"
+
+
+def names(kind: str) -> list[str]:
+    return [plugin.name for plugin in registry.plugins(kind)]
+
+
+def noise(third_party, source: str, *, name: str = "odd", module: str = "odd_noise") -> None:
+    """Register a noise called ``odd`` whose module holds the source."""
+    third_party(name, f"[sdabn.noises]\nodd = {module}:build\n", **{module: source})
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [("segmenter", "hrnet"), ("denoiser", "ddfn"), ("noise", "poisson"), ("dataset", "camvid")],
+)
+def test_built_in_plugins_are_found_with_their_distribution(kind, expected):
+    plugin = registry.find(kind, expected)
+
+    assert plugin.distribution.startswith("sdabn ")
+
+
+def test_an_unknown_name_is_answered_with_the_nearest_match():
+    with pytest.raises(SdabnError, match=r"called 'gausian'.*\nDid you mean 'gaussian'"):
+        registry.build("noise", "gausian", {})
+
+
+def test_an_unknown_option_is_answered_with_the_nearest_match():
+    with pytest.raises(SdabnError, match=r"has no option 'sigm'.*\nDid you mean 'sigma'"):
+        registry.build("noise", "gaussian", {"sigm": 3})
+
+
+def test_what_the_framework_fills_in_is_no_option():
+    with pytest.raises(SdabnError, match="has no option 'num_classes'"):
+        registry.build("segmenter", "hrnet", {"num_classes": "3"}, num_classes=2)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "options", "message"),
+    [
+        ("noise", "gaussian", {"sigma": "much"}, "refuses sigma='much': .*valid number"),
+        ("noise", "gaussian", {"sigma": "-1"}, "gaussian:sigma=-1: sigma must be .*at least 0"),
+        ("segmenter", "hrnet", {"variant": "w19"}, "refuses variant='w19': .*'w18_small_v2'"),
+        ("denoiser", "ddfn", {"blocks": "2.5"}, "refuses blocks='2.5': .*integer"),
+        ("denoiser", "ddfn", {"blocks": "0"}, "blocks must be at least 1"),
+    ],
+)
+def test_a_wrong_value_is_refused_with_what_is_allowed(kind, name, options, message):
+    given = {"segmenter": {"num_classes": 2}, "denoiser": {"condition_channels": 2}}
+
+    with pytest.raises(SdabnError, match=message):
+        registry.build(kind, name, options, **given.get(kind, {}))
+
+
+def test_text_is_converted_to_the_declared_type(third_party):
+    noise(third_party, "def build(*, sigma: float = 5.0, wide: bool = False, n: int | None = 1):\n"
+                       "    return sigma, wide, n\n")  # fmt: skip
+
+    built = registry.build("noise", "odd", {"sigma": "2.5", "wide": "true", "n": "7"})
+
+    assert built == (2.5, True, 7)
+    assert registry.build("noise", "odd", {}) == (5.0, False, 1)
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("raise RuntimeError('no licence')", "RuntimeError: no licence"),
+        ("import sys; sys.exit('goodbye')", "SystemExit: goodbye"),
+        ("import does_not_exist_anywhere", "ModuleNotFoundError"),
+        ("this is no python", "SyntaxError"),
+        ("def other(): pass", "AttributeError"),
+    ],
+)
+def test_a_plugin_that_does_not_load_is_reported_and_hurts_no_other(third_party, source, message):
+    noise(third_party, source, name="broken-dist")
+
+    with pytest.raises(SdabnError, match=f"'odd' of broken-dist 1.0 does not load: {message}"):
+        registry.build("noise", "odd", {})
+
+    assert registry.build("noise", "gaussian", {"sigma": "3"}).sigma == 3
+    assert {"odd", "gaussian", "poisson"} <= set(names("noise"))
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("build = 5", "odd"),
+        ("def build():\n    raise KeyError('inside')", "of odd 1.0 failed: KeyError: 'inside'"),
+        ("def build():\n    raise SystemExit(3)", "of odd 1.0 failed: SystemExit"),
+    ],
+)
+def test_a_plugin_that_fails_when_called_is_reported(third_party, source, message):
+    noise(third_party, source)
+
+    with pytest.raises(SdabnError, match=message):
+        registry.build("noise", "odd", {})
+
+
+def test_annotations_that_only_a_type_checker_sees_do_no_harm(third_party):
+    noise(third_party, """
+        from __future__ import annotations
+        from typing import TYPE_CHECKING
+        if TYPE_CHECKING:
+            from somewhere import Noise
+        def build(*, sigma: float = 5.0) -> Noise:
+            return sigma
+    """)
+
+    assert registry.build("noise", "odd", {"sigma": "2.5"}) == 2.5
+
+
+def test_a_message_of_a_plugin_arrives_unchanged(third_party):
+    noise(third_party, "def build():\n    raise ValueError('there is no ../data/x')")
+
+    with pytest.raises(SdabnError, match=r"there is no \.\./data/x"):
+        registry.build("noise", "odd", {})
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "no section = here\n",
+        "[sdabn.noises]\nbad = bad:build\nbad = bad:build\n",
+        "[unfinished\n",
+        b"[sdabn.noises]\nb\xe4d = bad:build\n",
+    ],
+)
+def test_a_malformed_neighbour_hides_nobody_and_is_named(third_party, content):
+    third_party("malformed-dist", content)
+    noise(third_party, GOOD)
+
+    with pytest.warns(UserWarning, match="malformed_dist"):
+        found = names("noise")
+
+    assert {"gaussian", "poisson", "odd"} <= set(found)
+    assert registry.build("noise", "odd", {"sigma": "2"}) == 2
+    assert registry.find("noise", "gaussian").distribution.startswith("sdabn ")
+
+
+def test_a_name_of_two_distributions_is_an_error_naming_both(third_party):
+    noise(third_party, GOOD, name="first-dist", module="first_noise")
+    noise(third_party, GOOD, name="second-dist", module="second_noise")
+
+    with pytest.raises(SdabnError, match=r"registered by first-dist 1\.0 and second-dist 1\.0"):
+        registry.build("noise", "odd", {})
+
+    assert registry.build("noise", "gaussian", {}).sigma == 50
+
+
+def test_a_distribution_found_twice_is_no_duplicate(third_party, monkeypatch):
+    noise(third_party, GOOD)
+    monkeypatch.setattr(sys, "path", [*sys.path, f"{sys.path[0]}/"])
+
+    assert names("noise").count("odd") == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "build", "given"),
+    [
+        ("segmenter", networks.build_segmenter, {"num_classes": 2}),
+        ("denoiser", networks.build_denoiser, {"condition_channels": 2}),
+    ],
+)
+def test_a_plugin_that_builds_no_module_is_reported(third_party, kind, build, given):
+    third_party(
+        "odd-dist",
+        f"[sdabn.{kind}s]\nodd = odd_network:build\n",
+        odd_network="def build(*, num_classes=0, condition_channels=0):\n    return 'network'\n",
+    )
+
+    with pytest.raises(SdabnError, match=f"{kind} plug-in 'odd' of odd-dist 1.0 built a str, not"):
+        build("odd", {}, **given)
+
+
+def test_listing_imports_no_plugin(third_party):
+    noise(third_party, "raise RuntimeError('was imported')")
+
+    listed = names("noise")
+
+    assert "odd" in listed
+    assert "odd_noise" not in sys.modules
+
+
+@pytest.mark.parametrize("value", ["directory", "lambda: directory", "lambda: str(directory)"])
+def test_a_model_is_a_path_or_a_function_that_gives_one(third_party, value):
+    source = "from pathlib import Path\ndirectory = Path(__file__).parent\n"
+    folder = third_party(
+        "model-dist", "[sdabn.models]\nmine = my_model:it\n", my_model=f"{source}it = {value}\n"
+    )
+
+    assert registry.model_directory("mine") == folder
+
+
+@pytest.mark.parametrize(
+    ("spec", "name", "options"),
+    [
+        ("ddfn", "ddfn", {}),
+        ("gaussian:sigma=25", "gaussian", {"sigma": "25"}),
+        ("smp:arch=Unet,encoder=resnet34", "smp", {"arch": "Unet", "encoder": "resnet34"}),
+        ("odd:formula=a=b", "odd", {"formula": "a=b"}),
+    ],
+)
+def test_a_written_choice_is_read_and_written_back(spec, name, options):
+    assert registry.parse(spec) == (name, options)
+    assert registry.format_spec(name, options) == spec
+
+
+def test_spaces_around_a_written_choice_do_not_matter():
+    assert registry.parse(" smp : arch = Unet , encoder = r ") == (
+        "smp", {"arch": "Unet", "encoder": "r"})
+
+
+@pytest.mark.parametrize("spec", ["gaussian:25", "gaussian:=25", "gaussian:sigma=2,5"])
+def test_an_option_without_name_is_refused(spec):
+    with pytest.raises(SdabnError, match="is not of the form option=value"):
+        registry.parse(spec)
