@@ -64,6 +64,8 @@ def _read_classes(path: Path) -> tuple[tuple[str, ...], tuple[tuple[int, ...], .
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
         entries = content["classes"]
+        if not isinstance(entries, list):
+            raise TypeError("classes is not a list")
         names = tuple(e if isinstance(e, str) else str(e["name"]) for e in entries)
         colours = tuple(_colour(e, number, len(entries)) for number, e in enumerate(entries))
         ignore = content.get("ignore")

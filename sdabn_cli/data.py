@@ -144,10 +144,11 @@ def check_labels(dataset: Dataset) -> None:
     Raises:
         SdabnError: As ``read_labels``.
     """
-    examples = (dataset[i] for i in range(len(dataset)))
-    on_disk = [e for e in examples if not isinstance(e.labels, np.ndarray)]
+    if isinstance(dataset[0].labels, np.ndarray):
+        return  # drawn, not read: drawing them all here would be thrown away
+    examples = (dataset[index] for index in range(len(dataset)))
     with ThreadPoolExecutor() as pool:
-        for _ in pool.map(lambda example: read_labels(example, dataset), on_disk):
+        for _ in pool.map(lambda example: read_labels(example, dataset), examples):
             pass
 
 

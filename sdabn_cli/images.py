@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -123,44 +123,70 @@ def to_uint8(array: np.ndarray) -> np.ndarray:
     return np.round(np.clip(array, 0.0, 1.0) * 255.0).astype(np.uint8)
 
 
-def write_image(path: Path, array: np.ndarray) -> None:
-    """Write an RGB uint8 array (H, W, 3), in one piece or not at all."""
-    write_atomically(path, lambda file: iio.imwrite(file, array, extension=".png"))
+Writer = Callable[[IO[bytes]], object]
+"""Writes a file's content to a stream."""
 
 
-def write_labels(
-    path: Path, labels: np.ndarray, palette: Sequence[tuple[int, int, int]]
-) -> None:
-    """Write class ids (H, W) as a palette PNG: the pixel values are the ids."""
-    image = Image.fromarray(labels.astype(np.uint8), mode=None)
+def image_writer(array: np.ndarray) -> Writer:
+    """Writer of an RGB uint8 array (H, W, 3) as PNG."""
+    return lambda file: iio.imwrite(file, array, extension=".png")
+
+
+def labels_writer(labels: np.ndarray, palette: Sequence[tuple[int, int, int]]) -> Writer:
+    """Writer of class ids (H, W) as a palette PNG: the pixel values are the ids."""
+    image = Image.fromarray(labels.astype(np.uint8))
     colours = [value for colour in palette for value in colour]
     # A full palette: otherwise ids beyond it, such as 255, would be written as other ids.
     image.putpalette(colours + [0] * (768 - len(colours)))
-    write_atomically(path, lambda file: image.save(file, format="PNG"))
+    return lambda file: image.save(file, format="PNG")
 
 
-def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Write to a temporary file beside the target, then put it in its place.
+def write_image(path: Path, array: np.ndarray) -> None:
+    """Write an RGB uint8 array (H, W, 3), in one piece or not at all."""
+    write_together({path: image_writer(array)})
+
+
+def write_labels(path: Path, labels: np.ndarray, palette: Sequence[tuple[int, int, int]]) -> None:
+    """Write class ids (H, W) as a palette PNG, in one piece or not at all."""
+    write_together({path: labels_writer(labels, palette)})
+
+
+def write_atomically(path: Path, write: Writer) -> None:
+    """Write a file in one piece or not at all.
 
     Raises:
         SdabnError: If the directory cannot be written to.
     """
-    temporary = None
+    write_together({path: write})
+
+
+def write_together(files: Mapping[Path, Writer]) -> None:
+    """Write files to temporary ones beside them, then put all of them in their places.
+
+    Raises:
+        SdabnError: If one cannot be written; then none of them is there.
+    """
+    ready: dict[Path, Path] = {}
+    path = Path()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            dir=path.parent, prefix=f".{path.name}.", delete=False
-        ) as file:
-            temporary = Path(file.name)
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
+        for path, write in files.items():
+            if path.is_dir():
+                raise SdabnError(f"{path} cannot be written: it is a directory.")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(
+                dir=path.parent, prefix=f".{path.name}.", delete=False
+            ) as file:
+                ready[path] = Path(file.name)
+                write(file)
+                file.flush()
+                os.fsync(file.fileno())
+        for path, temporary in ready.items():
+            temporary.chmod(0o666 & ~_umask())
+            temporary.replace(path)
     except OSError as error:
         raise SdabnError(f"{path} cannot be written: {error}.") from error
     finally:
-        if temporary is not None:
+        for temporary in ready.values():
             temporary.unlink(missing_ok=True)
 
 

@@ -130,7 +130,7 @@ def process(
         try:
             clean = _load(job.image)
             random = generator(seed, "run", number)
-            result = runner(clean if noise is None else noise(clean, random))
+            result = _run(runner, job, clean if noise is None else noise(clean, random))
             entry: dict[str, Any] = {"input": str(job.image)}
             entry["outputs"] = _write(job, result, products, runner.model)
             entry["seconds"] = time.perf_counter() - began
@@ -149,6 +149,17 @@ def _load(path: Path) -> Tensor:
     return torch.from_numpy(unit).permute(2, 0, 1)[None].contiguous()
 
 
+def _run(runner: Runner, job: Job, noisy: Tensor) -> Result:
+    try:
+        return runner(noisy)
+    except SdabnError as error:
+        raise SdabnError(f"{job.image}: {error.problem}", error.hint) from error
+    except Exception as error:  # a network of anyone's: it must not stop the other images
+        raise SdabnError(
+            f"{job.image}: the model failed: {type(error).__name__}: {error}"
+        ) from error
+
+
 def _psnr(result: Result, clean: Tensor) -> dict[str, Any]:
     estimates = [unit.estimate for unit in result.units]
     return {
@@ -158,21 +169,18 @@ def _psnr(result: Result, clean: Tensor) -> dict[str, Any]:
 
 
 def _write(job: Job, result: Result, products: Sequence[str], model: Model) -> dict[str, str]:
-    """Compute every picture, then write them all: a failure leaves none half-done."""
+    """Write every picture, or none if one cannot be written."""
     description = model.description
     palette = description.palette
     base = result.denoised if result.denoised is not None else _to_picture(result.noisy)
-    make: dict[str, Callable[[Path], None]] = {
-        "denoised": lambda path: images.write_image(path, base),
-        "labels": lambda path: images.write_labels(path, result.labels, palette),
-        "noisy": lambda path: images.write_image(path, _to_picture(result.noisy)),
+    make: dict[str, Callable[[], images.Writer]] = {
+        "denoised": lambda: images.image_writer(base),
+        "labels": lambda: images.labels_writer(result.labels, palette),
+        "noisy": lambda: images.image_writer(_to_picture(result.noisy)),
+        "overlay": lambda: images.image_writer(
+            overlay.draw(base, result.labels, description.classes, palette)
+        ),
     }
-    if "overlay" in products:
-        drawn = overlay.draw(base, result.labels, description.classes, palette)
-        make["overlay"] = lambda path: images.write_image(path, drawn)
-    written = {}
-    for product in products:
-        path = job.output(product)
-        make[product](path)
-        written[product] = str(path)
-    return written
+    paths = {product: job.output(product) for product in products}
+    images.write_together({path: make[product]() for product, path in paths.items()})
+    return {product: str(path) for product, path in paths.items()}

@@ -65,21 +65,27 @@ def _expand(text: str, output: Path) -> list[tuple[Path, Path]]:
         return [(path, Path(path.name))]
     if glob.has_magic(text):
         files = [Path(p) for p in sorted(glob.glob(text, recursive=True))]
-        files = [p for p in files if p.is_file() and p.suffix.lower() in SUFFIXES]
+        files = [p for p in files if _is_image(p)]
         if not files:
             raise SdabnError(f"Nothing matches {text!r}.", _kinds())
         return [(file, Path(file.name)) for file in files]
     raise SdabnError(f"There is no file {text}.", _nearest(path))
 
 
-def _is_source(path: Path, folder: Path, output: Path) -> bool:
+def _is_image(path: Path) -> bool:
+    """Whether a file is named like an image, and not like a result of an earlier run."""
     if path.suffix.lower() not in SUFFIXES or not path.is_file():
+        return False
+    return not path.name.endswith(tuple(f".{product}.png" for product in PRODUCTS))
+
+
+def _is_source(path: Path, folder: Path, output: Path) -> bool:
+    if not _is_image(path):
         return False
     if any(part.startswith(".") for part in path.relative_to(folder).parts):
         return False
-    if path.name.endswith(tuple(f".{product}.png" for product in PRODUCTS)):
-        return False
-    return output.resolve() not in path.resolve().parents or output.resolve() == folder.resolve()
+    results = output.resolve()
+    return folder.resolve() not in results.parents or results not in path.resolve().parents
 
 
 def _kinds() -> str:

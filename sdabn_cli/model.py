@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 import sdabn_cli
 from sdabn_cli import networks, registry
@@ -55,6 +55,14 @@ class Description(_Part):
     """Noise the cascade was trained on."""
     distributions: dict[str, str] = {}
     """Versions of the distributions it was trained with."""
+
+    @model_validator(mode="after")
+    def _check_palette(self) -> Description:
+        if len(self.palette) != len(self.classes):
+            raise ValueError(
+                f"the palette has {len(self.palette)} colours for {len(self.classes)} classes"
+            )
+        return self
 
 
 @dataclass(frozen=True)
@@ -107,7 +115,9 @@ def read_description(directory: Path) -> Description:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
-        raise SdabnError(f"{path} is damaged: {place}: {first['msg']}.") from error
+        raise SdabnError(
+            f"{path} is damaged: {place + ': ' if place else ''}{first['msg']}."
+        ) from error
 
 
 def load(name: str, *, units: int | None = None) -> Model:
@@ -120,6 +130,18 @@ def load(name: str, *, units: int | None = None) -> Model:
     Raises:
         SdabnError: If it is not found, a hash does not match, or it has fewer units.
     """
+    directory, description = find(name, units=units)
+    built = [_load_unit(directory, unit, description) for unit in description.units[:units]]
+    cascade = Cascade(built, condition=description.condition, form=description.condition_form)
+    return Model(cascade.requires_grad_(False).eval(), description)
+
+
+def find(name: str, *, units: int | None = None) -> tuple[Path, Description]:
+    """Directory and description of a model, without loading it.
+
+    Raises:
+        SdabnError: If it is not found, or has fewer units.
+    """
     directory = resolve(name)
     description = read_description(directory)
     if units is not None and not 1 <= units <= len(description.units):
@@ -127,9 +149,7 @@ def load(name: str, *, units: int | None = None) -> Model:
             f"The model {name!r} has {len(description.units)} units; --units {units} was asked.",
             f"Allowed: 1 to {len(description.units)}.",
         )
-    built = [_load_unit(directory, unit, description) for unit in description.units[:units]]
-    cascade = Cascade(built, condition=description.condition, form=description.condition_form)
-    return Model(cascade.requires_grad_(False).eval(), description)
+    return directory, description
 
 
 def _load_unit(directory: Path, unit: UnitDescription, description: Description) -> Unit:
@@ -143,14 +163,23 @@ def _load_unit(directory: Path, unit: UnitDescription, description: Description)
         condition_channels=condition_channels(description.condition, num_classes),
     )
     for module, network in ((segmenter, unit.segmenter), (denoiser, unit.denoiser)):
-        path = directory / network.weights
-        if path.is_file() and sha256_of(path) != network.sha256:
-            raise SdabnError(
-                f"The weights {path} are not those {DESCRIPTION} describes (their hash differs).",
-                "Copy the model again.",
-            )
-        networks.load_weights(module, path)
+        check_weights(directory, network)
+        networks.load_weights(module, directory / network.weights)
     return Unit(segmenter, denoiser)
+
+
+def check_weights(directory: Path, network: Network) -> None:
+    """Make sure that a weights file is the one the model was written with.
+
+    Raises:
+        SdabnError: If its hash differs.
+    """
+    path = directory / network.weights
+    if path.is_file() and sha256_of(path) != network.sha256:
+        raise SdabnError(
+            f"The weights {path} are not those {DESCRIPTION} describes (their hash differs).",
+            "Copy the model again.",
+        )
 
 
 def save(

@@ -22,7 +22,7 @@ from sdabn_cli.plan import check_plugins
 from sdabn_cli.randomness import seed_from
 from sdabn_cli.recipe import Recipe
 from sdabn_cli.runs import Run
-from sdabn_cli.schedule import Stage, stages
+from sdabn_cli.schedule import KINDS, Stage, stages
 from sdabn_cli.tasks import task_of
 from sdabn_cli.tiling import TILE
 
@@ -86,6 +86,8 @@ class Training:
         check_class_weights(recipe, train)
         for split in (train, validation):
             data.check_labels(split)
+        for kind in KINDS:  # a network that cannot be built is found before anything is written
+            networks.for_kind(recipe, kind, num_classes=len(train.classes))
         training = cls(recipe, run, train, validation, compute, watcher)
         run.write_recipe(recipe)
         return training

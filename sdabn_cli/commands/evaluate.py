@@ -107,6 +107,8 @@ def _cascade(
         raise SdabnError("--stage needs --run.", "A model has whole units only: use --units.")
     if stage and units:
         raise SdabnError("--stage and --units exclude each other.", "Give one of them.")
+    if run and not run.is_dir():
+        raise SdabnError(f"There is no run directory {run}.", "Train one with: sdabn cascade")
     if run and stage:
         return _cascade_of_stage(run, stage, dataset)
     from sdabn_cli import model

@@ -102,7 +102,10 @@ def export(
     if (output / model.DESCRIPTION).exists():
         raise SdabnError(f"{output} holds a model already.", "Give a new directory.")
     description = model.read_description(source)
-    files = [n.weights for unit in description.units for n in (unit.segmenter, unit.denoiser)]
+    described = [n for unit in description.units for n in (unit.segmenter, unit.denoiser)]
+    for network in described:
+        model.check_weights(source, network)
+    files = [network.weights for network in described]
     if not dry_run:
         loaded = {name: networks.read_weights(source / name) for name in files}
         weights = {k: model.halve(v) if half else v for k, v in loaded.items()}

@@ -10,7 +10,9 @@ import typer
 from sdabn_cli.commands import app
 from sdabn_cli.commands.options import Device, DryRun, Json, Precision, Seed, Units
 
-Inputs = Annotated[list[str], typer.Argument(help="Image files, folders and globs.")]
+Inputs = Annotated[
+    list[str], typer.Argument(metavar="INPUT...", help="Image files, folders and globs.")
+]
 ModelName = Annotated[
     str, typer.Option("--model", help="Name of a model, or a model or run directory.")
 ]
@@ -109,15 +111,16 @@ def _process(
         products = [*products, "noisy"]
     if output.exists() and not output.is_dir():
         raise SdabnError(f"{output} is a file, not a directory.", "Give another --output.")
-    if dry_run:
-        _show_plan(jobs, products, model_name, as_json)
-        return
 
     from sdabn_cli import inference, model
     from sdabn_cli.device import choose
 
-    loaded = model.load(model_name, units=units)
+    model.find(model_name, units=units)
     compute = choose(device, precision)
+    if dry_run:
+        _show_plan(jobs, products, model_name, as_json)
+        return
+    loaded = model.load(model_name, units=units)
     runner = inference.Runner(loaded, compute, last_denoiser="denoised" in products)
     with progress() as bar:
         task = bar.add_task("images", total=len(jobs), info="")
