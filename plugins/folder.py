@@ -105,8 +105,9 @@ def _split_directories(root: Path, split: str) -> tuple[Path, Path]:
     if not splits:
         return images, labels
     if split not in splits:
-        raise DatasetError(f"There is no split {split!r} in {images}.",
-                           f"There are: {', '.join(splits)}.")
+        raise DatasetError(
+            f"There is no split {split!r} in {images}.", f"There are: {', '.join(splits)}."
+        )
     return images / split, labels / split
 
 

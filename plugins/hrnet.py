@@ -16,9 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-Variant = Literal[
-    "w18_small", "w18_small_v2", "w18", "w30", "w32", "w40", "w44", "w48", "w64"
-]
+Variant = Literal["w18_small", "w18_small_v2", "w18", "w30", "w32", "w40", "w44", "w48", "w64"]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)

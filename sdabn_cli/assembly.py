@@ -120,9 +120,7 @@ def ensure_model(run: Run, recipe: Recipe, dataset: Dataset) -> None:
         distributions=_distributions(recipe),
     )
     ids = [id_ for unit in range(1, units + 1) for id_ in (f"s{unit}", f"d{unit}")]
-    weights = {
-        f"{id_}.safetensors": networks.read_weights(run.stage(id_).weights) for id_ in ids
-    }
+    weights = {f"{id_}.safetensors": networks.read_weights(run.stage(id_).weights) for id_ in ids}
     model.save(run.model, description, weights)
 
 
@@ -132,8 +130,9 @@ def _distributions(recipe: Recipe) -> dict[str, str]:
         registry.find("segmenter", recipe.segmenter.name).distribution,
         registry.find("denoiser", recipe.denoiser.name).distribution,
     ]
-    return model.versions() | {name: version for name, _, version in
-                               (owner.partition(" ") for owner in owners)}
+    return model.versions() | {
+        name: version for name, _, version in (owner.partition(" ") for owner in owners)
+    }
 
 
 def _is_current(run: Run, units: int) -> bool:

@@ -144,9 +144,7 @@ def segment(segmenter: nn.Module, image: Tensor) -> Tensor:
     padded = F.pad(image, (0, right, 0, below), mode="replicate") if below or right else image
     logits = segmenter(padded)
     if logits.shape[-2:] != padded.shape[-2:]:
-        logits = F.interpolate(
-            logits, size=padded.shape[-2:], mode="bilinear", align_corners=False
-        )
+        logits = F.interpolate(logits, size=padded.shape[-2:], mode="bilinear", align_corners=False)
     return logits[..., :height, :width]
 
 

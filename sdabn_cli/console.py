@@ -121,8 +121,10 @@ class TrainingDisplay:
         self._progress.update(self._task, completed=step)
         if figures is None:
             return
-        info = f"loss {figures['loss']:.4g}  lr {figures['learning_rate']:.2g}  " \
-               f"{figures['images_per_second']:.1f} images/s"
+        info = (
+            f"loss {figures['loss']:.4g}  lr {figures['learning_rate']:.2g}  "
+            f"{figures['images_per_second']:.1f} images/s"
+        )
         self._progress.update(self._task, info=info)
         if not people.is_terminal:
             spent = time.monotonic() - self._began

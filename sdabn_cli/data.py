@@ -88,8 +88,9 @@ def decode(example: Example, dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         SdabnError: If a file cannot be read, the sizes differ, or a label is outside the classes.
     """
-    image = example.image if isinstance(example.image, np.ndarray) else \
-        images.read_image(example.image)
+    image = (
+        example.image if isinstance(example.image, np.ndarray) else images.read_image(example.image)
+    )
     labels = read_labels(example, dataset)
     if labels.shape != image.shape[:2]:
         raise SdabnError(
@@ -108,8 +109,11 @@ def read_labels(example: Example, dataset: Dataset) -> np.ndarray:
     """
     if example.labels is None:
         raise SdabnError(f"The image {example.name} has no labels.", "Training needs them.")
-    labels = example.labels if isinstance(example.labels, np.ndarray) else \
-        images.read_labels(example.labels)
+    labels = (
+        example.labels
+        if isinstance(example.labels, np.ndarray)
+        else images.read_labels(example.labels)
+    )
     table = class_table(dataset)
     present = np.flatnonzero(np.bincount(labels.ravel(), minlength=256))
     unknown = [str(value) for value in present if table[value] == OUTSIDE]
@@ -237,8 +241,7 @@ def augment(
     scale = _draw_scale(image.shape[:2], augmentation, random)
     wanted = [max(1, round(side / scale)) for side in augmentation.crop]
     window = tuple(
-        _draw_window(have, want, random)
-        for have, want in zip(image.shape[:2], wanted, strict=True)
+        _draw_window(have, want, random) for have, want in zip(image.shape[:2], wanted, strict=True)
     )
     clean = torch.from_numpy(images.to_unit(image[window])).permute(2, 0, 1)
     target = torch.from_numpy(labels[window].astype(np.int64))
@@ -251,9 +254,7 @@ def augment(
     return _mirror_and_turn(clean, target, augmentation, random)
 
 
-def _draw_scale(
-    size: tuple[int, ...], augmentation: Augmentation, random: Generator
-) -> float:
+def _draw_scale(size: tuple[int, ...], augmentation: Augmentation, random: Generator) -> float:
     low, high = augmentation.scale
     scale = low + (high - low) * float(torch.rand((), generator=random))
     return scale * (augmentation.long_side / max(size) if augmentation.long_side else 1.0)

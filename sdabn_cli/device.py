@@ -43,8 +43,11 @@ class Compute:
         return tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
 
     def __str__(self) -> str:
-        name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else \
-            f"CPU, {torch.get_num_threads()} threads"
+        name = (
+            torch.cuda.get_device_name(self.device)
+            if self.device.type == "cuda"
+            else f"CPU, {torch.get_num_threads()} threads"
+        )
         return f"{name}, {str(self.dtype).removeprefix('torch.')}"
 
 
@@ -63,8 +66,9 @@ def choose(device: str = "auto", precision: str = "auto") -> Compute:
     try:
         chosen = torch.device(device)
     except RuntimeError as error:
-        raise SdabnError(f"There is no device {device!r}.", "Allowed: auto, cpu, cuda, cuda:N.") \
-            from error
+        raise SdabnError(
+            f"There is no device {device!r}.", "Allowed: auto, cpu, cuda, cuda:N."
+        ) from error
     if chosen.type not in ("cpu", "cuda"):
         raise SdabnError(f"There is no device {device!r}.", "Allowed: auto, cpu, cuda, cuda:N.")
     if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():

@@ -118,9 +118,7 @@ def evaluate(
         | {"class_iou": dict(zip(dataset.classes, segmentation[unit].class_iou(), strict=True))}
         for unit in range(units)
     ]
-    return Evaluation(
-        figures, denoising[0].summary() if noise else None, len(indices), protocol
-    )
+    return Evaluation(figures, denoising[0].summary() if noise else None, len(indices), protocol)
 
 
 def _examples(

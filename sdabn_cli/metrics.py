@@ -105,9 +105,7 @@ class SegmentationScore:
         """Intersection over union of every class in percent; None for absent classes."""
         hits = self.matrix.diag().double()
         union = self.matrix.sum(0) + self.matrix.sum(1) - self.matrix.diag()
-        return [
-            100 * float(h / u) if u else None for h, u in zip(hits, union, strict=True)
-        ]
+        return [100 * float(h / u) if u else None for h, u in zip(hits, union, strict=True)]
 
     def summary(self) -> dict[str, float]:
         """mIoU, pixel accuracy and mean accuracy, in percent; not a number without any label."""

@@ -89,8 +89,7 @@ def resolve(name: str) -> Path:
     if path.is_dir():
         raise SdabnError(
             f"The directory {path} holds no finished cascade ({DESCRIPTION}).",
-            "A run directory gets one when its first unit is trained: sdabn cascade --run "
-            f"{path}",
+            f"A run directory gets one when its first unit is trained: sdabn cascade --run {path}",
         )
     known = [plugin.name for plugin in registry.plugins("model")]
     if name not in known:
@@ -219,6 +218,8 @@ def versions() -> dict[str, str]:
 def sha256_of(path: Path) -> str:
     """Hash of a file, as hexadecimal digits."""
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(
-            hashlib, "file_digest"
-        ) else hashlib.sha256(file.read()).hexdigest()
+        return (
+            hashlib.file_digest(file, "sha256").hexdigest()
+            if hasattr(hashlib, "file_digest")
+            else hashlib.sha256(file.read()).hexdigest()
+        )

@@ -8,9 +8,7 @@ from torch import nn
 from sdabn_cli.recipe import StageSettings
 
 
-def build_optimizer(
-    network: nn.Module, settings: StageSettings
-) -> torch.optim.Optimizer:
+def build_optimizer(network: nn.Module, settings: StageSettings) -> torch.optim.Optimizer:
     """SGD with momentum, Adam or AdamW, as the settings say."""
     common = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay}
     if settings.optimizer == "sgd":

@@ -293,8 +293,9 @@ def _keys_at(model: type[BaseModel], parents: Iterable[Any]) -> list[str]:
 
 
 def _nested_model(annotation: Any) -> type[BaseModel] | None:
-    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) \
-        else None
+    return (
+        annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
+    )
 
 
 def dump(recipe: Recipe) -> str:

@@ -1,10 +1,10 @@
 """Run directories: the recipe, a folder a stage, and the finished model.
 
-    RUN/recipe.yaml                          the resolved recipe
-        s1/ metrics.jsonl                    a line per log step
-            state.pt, state.previous.pt      while in training: the newest state and the one before
-            weights.safetensors              once the stage is finished, and only then
-        model/ cascade.json, *.safetensors   all that running and evaluating need
+RUN/recipe.yaml                          the resolved recipe
+    s1/ metrics.jsonl                    a line per log step
+        state.pt, state.previous.pt      while in training: the newest state and the one before
+        weights.safetensors              once the stage is finished, and only then
+    model/ cascade.json, *.safetensors   all that running and evaluating need
 """
 
 from __future__ import annotations

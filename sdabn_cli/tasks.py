@@ -75,9 +75,7 @@ def stage_input(prefix: Frozen, stage: Stage, batch: Sample) -> tuple[Tensor, Te
     return torch.cat(images), None if conditions[0] is None else torch.cat(conditions)
 
 
-def _stage_input(
-    prefix: Frozen, stage: Stage, batch: Sample
-) -> tuple[Tensor, Tensor | None]:
+def _stage_input(prefix: Frozen, stage: Stage, batch: Sample) -> tuple[Tensor, Tensor | None]:
     outputs = prefix(batch.noisy, truth=batch.labels)
     estimates = [output.estimate for output in outputs if output.estimate is not None]
     estimate = estimates[-1] if estimates else None

@@ -22,7 +22,7 @@ torch.set_num_threads(1)
 
 #: Two networks of a few hundred parameters. ``BUILT`` lets a test look at every network that a
 #: training had in memory; ``fails_from`` makes the loss of a training step not a number.
-TINY_PLUGINS = '''
+TINY_PLUGINS = """
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -61,7 +61,7 @@ def segmenter(*, num_classes: int, in_channels: int = 3, dropout: float = 0.0,
 
 def denoiser(*, condition_channels: int, in_channels: int = 3) -> nn.Module:
     return Denoiser(condition_channels, in_channels)
-'''
+"""
 
 TINY_RECIPE = """
 units: 2
@@ -110,8 +110,11 @@ def third_party(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Thi
         (info / "METADATA").write_text(
             f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n", encoding="utf-8"
         )
-        content = entry_points if isinstance(entry_points, bytes) else \
-            textwrap.dedent(entry_points).encode()
+        content = (
+            entry_points
+            if isinstance(entry_points, bytes)
+            else textwrap.dedent(entry_points).encode()
+        )
         (info / "entry_points.txt").write_bytes(content)
         for module, source in modules.items():
             (folder / f"{module}.py").write_text(textwrap.dedent(source), encoding="utf-8")

@@ -127,8 +127,9 @@ def test_one_unit_of_three_equals_the_first_of_all():
 
 
 def test_a_cascade_may_end_in_a_segmenter():
-    cascade = Cascade([Unit(LinearSegmenter(), LinearDenoiser(2)), Unit(LinearSegmenter())],
-                      form="logits")
+    cascade = Cascade(
+        [Unit(LinearSegmenter(), LinearDenoiser(2)), Unit(LinearSegmenter())], form="logits"
+    )
 
     first, last = cascade(pixel(1, 2, 3))
 

@@ -158,9 +158,7 @@ def test_a_dry_run_refuses_what_the_run_would_refuse(model):
     save_picture(Path("a.png"))
 
     assert_refused(sdabn("run", "a.png", "--dry-run", "--model", "stret"), "no model 'stret'")
-    assert_refused(
-        sdabn("run", "a.png", "--dry-run", "--model", model, "--units", 9), "--units 9"
-    )
+    assert_refused(sdabn("run", "a.png", "--dry-run", "--model", model, "--units", 9), "--units 9")
 
 
 def test_a_weights_file_outside_the_model_is_refused(model):

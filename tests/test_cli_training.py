@@ -119,9 +119,7 @@ def test_a_run_directory_of_another_recipe_is_refused_and_left_as_it_is(tiny_rec
     assert {name: Path("run", name).read_bytes() for name in files(Path("run"))} == before
 
 
-def test_a_label_outside_the_classes_is_named_before_anything_is_written(
-    tiny_recipe, camvid_tree
-):
+def test_a_label_outside_the_classes_is_named_before_anything_is_written(tiny_recipe, camvid_tree):
     path = camvid_tree / "trainannot" / "frame2.png"
     labels = np.array(Image.open(path))
     labels[3, 4] = 40

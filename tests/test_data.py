@@ -75,8 +75,8 @@ def test_a_crop_without_scale_is_a_window_of_the_image_unchanged():
     crop, labels = augment(image, columns, how, generator(1))
 
     left, top = int(labels[0, 0]), round(float(crop[1, 0, 0]) * 255)
-    assert torch.equal(labels, torch.from_numpy(columns[top:top + 16, left:left + 24]).long())
-    window = torch.from_numpy(image[top:top + 16, left:left + 24]).permute(2, 0, 1)
+    assert torch.equal(labels, torch.from_numpy(columns[top : top + 16, left : left + 24]).long())
+    window = torch.from_numpy(image[top : top + 16, left : left + 24]).permute(2, 0, 1)
     assert torch.equal((crop * 255).round().byte(), window)
 
 
@@ -98,8 +98,8 @@ def test_where_the_image_is_smaller_than_the_crop_labels_are_ignored_and_the_edg
     assert torch.equal(labels[:6, :5], torch.from_numpy(columns).long())
     assert (labels[6:] == IGNORED).all()
     assert (labels[:, 5:] == IGNORED).all()
-    assert torch.equal((crop[0, 0] * 255).round(), torch.tensor([0., 1, 2, 3, 4, 4, 4, 4, 4]))
-    assert torch.equal((crop[1, :, 0] * 255).round(), torch.tensor([0., 1, 2, 3, 4, 5, 5, 5]))
+    assert torch.equal((crop[0, 0] * 255).round(), torch.tensor([0.0, 1, 2, 3, 4, 4, 4, 4, 4]))
+    assert torch.equal((crop[1, :, 0] * 255).round(), torch.tensor([0.0, 1, 2, 3, 4, 5, 5, 5]))
 
 
 @pytest.mark.parametrize("crop", [(10, 10), (33, 47)])
@@ -148,8 +148,10 @@ def test_a_sample_depends_on_its_number_alone():
 
 
 def test_seed_stage_and_number_each_change_the_noise():
-    noise = [sample.noisy - sample.clean for sample in
-             (samples(Drawn(1))[0], samples(Drawn(1))[1], samples(Drawn(1), stage="d1")[0])]
+    noise = [
+        sample.noisy - sample.clean
+        for sample in (samples(Drawn(1))[0], samples(Drawn(1))[1], samples(Drawn(1), stage="d1")[0])
+    ]
 
     assert not torch.equal(noise[0], noise[1])
     assert not torch.equal(noise[0], noise[2])
@@ -164,8 +166,9 @@ def test_without_noise_the_noisy_image_is_the_clean_one():
 def test_every_image_occurs_once_an_epoch_in_an_order_of_its_own():
     drawn = samples(Drawn(7))
 
-    epochs = [[round(float(drawn[7 * e + n].clean[0, 0, 0]) * 25.5) for n in range(7)]
-              for e in range(4)]
+    epochs = [
+        [round(float(drawn[7 * e + n].clean[0, 0, 0]) * 25.5) for n in range(7)] for e in range(4)
+    ]
 
     assert all(sorted(epoch) == list(range(7)) for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) > 1
@@ -176,10 +179,12 @@ def test_the_number_of_loader_processes_does_not_change_the_samples(camvid_tree)
 
     def drawn(workers: int, first_step: int) -> list[data.Sample]:
         noise = registry.build("noise", "gaussian", {})
-        source = TrainingSamples(dataset, Augmentation((16, 16), (0.8, 1.2)), noise,
-                                 key=(0, "s1"), cache_mb=1)
-        return list(data.batches(source, first_step=first_step, last_step=5, batch_size=3,
-                                 workers=workers))
+        source = TrainingSamples(
+            dataset, Augmentation((16, 16), (0.8, 1.2)), noise, key=(0, "s1"), cache_mb=1
+        )
+        return list(
+            data.batches(source, first_step=first_step, last_step=5, batch_size=3, workers=workers)
+        )
 
     alone, shared, resumed = drawn(0, 0), drawn(2, 0), drawn(0, 3)
 

@@ -31,8 +31,9 @@ def as_rgb(grey: np.ndarray) -> np.ndarray:
 def test_colour_images_read_as_the_colours_shown(mode, suffix):
     image = Image.fromarray(COLOURS)
     image = image.quantize(8) if mode == "P" else image.convert(mode)
-    path = save(f"image{suffix}", image if suffix == ".tif" or mode != "CMYK" else
-                Image.fromarray(COLOURS))
+    path = save(
+        f"image{suffix}", image if suffix == ".tif" or mode != "CMYK" else Image.fromarray(COLOURS)
+    )
 
     array = images.read_image(path)
 
@@ -74,8 +75,10 @@ def test_big_endian_sixteen_bit_tiff_is_not_flattened_to_white():
     tags = [(256, 3, 2), (257, 3, 2), (258, 3, 16), (259, 3, 1), (262, 3, 1), (273, 4, 134),
             (277, 3, 1), (278, 3, 2), (279, 4, 8)]  # fmt: skip
     entries = b"".join(
-        struct.pack(">HHIHH", tag, 3, 1, value, 0) if kind == 3 else
-        struct.pack(">HHII", tag, 4, 1, value) for tag, kind, value in tags
+        struct.pack(">HHIHH", tag, 3, 1, value, 0)
+        if kind == 3
+        else struct.pack(">HHII", tag, 4, 1, value)
+        for tag, kind, value in tags
     )
     body = struct.pack(">H", len(tags)) + entries + bytes(4)
     content = header + body
@@ -117,10 +120,14 @@ def broken_chunk(path: Path) -> None:
     """Give a PNG a second data chunk whose name is not one."""
     raw = path.read_bytes()
     end = raw.index(b"IDAT") - 4
-    length = struct.unpack(">I", raw[end:end + 4])[0]
-    half = raw[end + 8:end + 8 + length // 2]
-    first = struct.pack(">I", len(half)) + b"IDAT" + half + struct.pack(
-        ">I", zlib.crc32(b"IDAT" + half))
+    length = struct.unpack(">I", raw[end : end + 4])[0]
+    half = raw[end + 8 : end + 8 + length // 2]
+    first = (
+        struct.pack(">I", len(half))
+        + b"IDAT"
+        + half
+        + struct.pack(">I", zlib.crc32(b"IDAT" + half))
+    )
     path.write_bytes(raw[:end] + first + b"\x00\x00\x00\x08\x01\x02\x03\x04" + bytes(40))
 
 
@@ -173,8 +180,11 @@ def test_palette_labels_are_ids_not_colours(bits):
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "I;16"])
 def test_labels_of_other_modes_are_refused(mode):
-    image = Image.fromarray(GREY.astype(np.uint16)) if mode == "I;16" else \
-        Image.fromarray(GREY).convert(mode)
+    image = (
+        Image.fromarray(GREY.astype(np.uint16))
+        if mode == "I;16"
+        else Image.fromarray(GREY).convert(mode)
+    )
 
     with pytest.raises(SdabnError, match=f"of the mode {mode}.*\nA label image has one channel"):
         images.read_labels(save("labels.png", image))

@@ -25,8 +25,9 @@ def test_a_uniform_error_of_a_tenth_is_20_db():
     clean = torch.full((1, 3, 10, 10), 0.5)
 
     assert metrics.psnr(clean + 0.1, clean, border=1) == pytest.approx(20, abs=1e-4)
-    assert metrics.psnr(clean * 255 + 25.5, clean * 255, border=0, data_range=255) == \
-        pytest.approx(20, abs=1e-4)
+    assert metrics.psnr(clean * 255 + 25.5, clean * 255, border=0, data_range=255) == pytest.approx(
+        20, abs=1e-4
+    )
 
 
 def test_psnr_leaves_the_border_out_and_nothing_else():
@@ -64,7 +65,8 @@ def test_segmentation_figures_by_hand():
     # because its only prediction lies on an ignored pixel.
     assert score.class_iou() == [50, 50, 0, None]
     assert score.summary() == pytest.approx(
-        {"miou": 100 / 3, "pixel_accuracy": 60, "mean_accuracy": 50})
+        {"miou": 100 / 3, "pixel_accuracy": 60, "mean_accuracy": 50}
+    )
 
 
 def test_a_class_that_is_only_predicted_counts_for_iou_but_not_for_accuracy():

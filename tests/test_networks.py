@@ -39,8 +39,9 @@ def test_the_receptive_field_of_ddfn_is_the_one_it_declares(blocks, pixels):
     size, centre = 2 * pixels + 7, pixels + 3
     image = torch.rand(1, 3, size, size, dtype=torch.float64, requires_grad=True)
 
-    network(image, torch.rand(1, 2, size, size, dtype=torch.float64))[0, 0, centre, centre] \
-        .backward()
+    network(image, torch.rand(1, 2, size, size, dtype=torch.float64))[
+        0, 0, centre, centre
+    ].backward()
 
     reached = image.grad.abs().amax(1)[0].nonzero()
     assert network.receptive_field == pixels
@@ -126,8 +127,9 @@ def test_missing_weights_are_called_so():
 def test_weights_of_another_network_are_refused_and_change_nothing(other):
     network = ddfn(2, blocks="1")
     before = networks.weights_of(network)
-    networks.save_weights(Path("other.safetensors"),
-                          networks.weights_of(ddfn(**({"blocks": "1"} | other))))
+    networks.save_weights(
+        Path("other.safetensors"), networks.weights_of(ddfn(**({"blocks": "1"} | other)))
+    )
 
     with pytest.raises(SdabnError, match=r"belong to another network: .* tensors differ"):
         networks.load_weights(network, Path("other.safetensors"))

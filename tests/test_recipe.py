@@ -248,8 +248,10 @@ OTHER = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("group", "stage", "settings"), [
-    ("segment", "s1", recipe.SegmentSettings), ("denoise", "d2", recipe.DenoiseSettings)])
+@pytest.mark.parametrize(
+    ("group", "stage", "settings"),
+    [("segment", "s1", recipe.SegmentSettings), ("denoise", "d2", recipe.DenoiseSettings)],
+)
 def test_every_key_of_a_stage_arrives(group, stage, settings):
     given = {key: OTHER[key] for key in settings.model_fields}
 

@@ -109,14 +109,17 @@ def test_a_plugin_that_fails_when_called_is_reported(third_party, source, messag
 
 
 def test_annotations_that_only_a_type_checker_sees_do_no_harm(third_party):
-    noise(third_party, """
+    noise(
+        third_party,
+        """
         from __future__ import annotations
         from typing import TYPE_CHECKING
         if TYPE_CHECKING:
             from somewhere import Noise
         def build(*, sigma: float = 5.0) -> Noise:
             return sigma
-    """)
+    """,
+    )
 
     assert registry.build("noise", "odd", {"sigma": "2.5"}) == 2.5
 
@@ -219,7 +222,9 @@ def test_a_written_choice_is_read_and_written_back(spec, name, options):
 
 def test_spaces_around_a_written_choice_do_not_matter():
     assert registry.parse(" smp : arch = Unet , encoder = r ") == (
-        "smp", {"arch": "Unet", "encoder": "r"})
+        "smp",
+        {"arch": "Unet", "encoder": "r"},
+    )
 
 
 @pytest.mark.parametrize("spec", ["gaussian:25", "gaussian:=25", "gaussian:sigma=2,5"])

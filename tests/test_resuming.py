@@ -30,9 +30,7 @@ def all_weights(run: str) -> dict[str, bytes]:
         (("s1", 3), "tiny:dropout=0.5"),
     ],
 )
-def test_resumed_training_equals_an_uninterrupted_one_bit_for_bit(
-    opened, watcher, stop, segmenter
-):
+def test_resumed_training_equals_an_uninterrupted_one_bit_for_bit(opened, watcher, stop, segmenter):
     settings = (f"segmenter={segmenter}", "segment.save_every=2", "denoise.save_every=2")
     training.train_cascade(opened(*settings, run="whole"))
     watcher.stop_at = stop

@@ -99,8 +99,9 @@ def test_every_denoiser_starts_afresh(opened):
     train(job, "s0", "s1", "d1", "s2", "d2")
 
     assert not torch.equal(weights(job, "d1")["conv.weight"], weights(job, "d2")["conv.weight"])
-    assert equal(weights(job, "d2"), networks.weights_of(
-        training.starting_network(job, Stage.parse("d2"))))
+    assert equal(
+        weights(job, "d2"), networks.weights_of(training.starting_network(job, Stage.parse("d2")))
+    )
 
 
 def test_a_stage_sees_what_the_cascade_would_give_it(opened):

@@ -37,6 +37,8 @@ class _Commands(TyperGroup):
             raise typer.Exit(2) from error
 
 
+USE, TRAIN, LOOK = "Use a model", "Train and measure", "Look around"
+
 app = typer.Typer(
     cls=_Commands,
     no_args_is_help=True,
@@ -62,6 +64,13 @@ def _main(
     del version
 
 
-from sdabn_cli.commands import evaluate, listing, run, train  # noqa: E402 - they register at app
+# Importing them registers them at app, in the order in which --help lists them.
+# isort: off
+from sdabn_cli.commands import run  # noqa: E402
+from sdabn_cli.commands import train  # noqa: E402
+from sdabn_cli.commands import evaluate  # noqa: E402
+from sdabn_cli.commands import export  # noqa: E402
+from sdabn_cli.commands import listing  # noqa: E402
+# isort: on
 
-__all__ = ["app", "evaluate", "listing", "run", "train"]
+__all__ = ["app", "evaluate", "export", "listing", "run", "train"]

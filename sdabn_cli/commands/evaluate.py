@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sdabn_cli.commands import app
+from sdabn_cli.commands import TRAIN, app
 from sdabn_cli.commands.options import DataRoot, Device, Json, Precision, Seed, Units
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ COLUMNS = {
 }
 
 
-@app.command()
+@app.command(rich_help_panel=TRAIN)
 def evaluate(
     dataset: Annotated[str, typer.Option(help="Data set plug-in, such as camvid or scenes.")],
     model: Annotated[

@@ -1,4 +1,4 @@
-"""``sdabn plugins``, ``sdabn recipes`` and ``sdabn export``."""
+"""``sdabn plugins`` and ``sdabn recipes``."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Annotated
 
 import typer
 
-from sdabn_cli.commands import app
-from sdabn_cli.commands.options import DryRun, Json
+from sdabn_cli.commands import LOOK, app
+from sdabn_cli.commands.options import Json
 
 plugins = typer.Typer(no_args_is_help=True, help="See which plug-ins are installed.")
 recipes = typer.Typer(no_args_is_help=True, help="See, copy and check recipes.")
-app.add_typer(plugins, name="plugins")
-app.add_typer(recipes, name="recipes")
+app.add_typer(plugins, name="plugins", rich_help_panel=LOOK)
+app.add_typer(recipes, name="recipes", rich_help_panel=LOOK)
 
 
 @plugins.command("list")
@@ -84,30 +84,3 @@ def check_recipe(name: Annotated[str, typer.Argument(help="Name or path of a rec
 
     check_plugins(recipe.load(name))
     say(f"{name} is a valid recipe.")
-
-
-@app.command()
-def export(
-    run: Annotated[Path, typer.Argument(help="Run or model directory.")],
-    output: Annotated[Path, typer.Argument(help="Directory of the exported model.")],
-    half: Annotated[bool, typer.Option("--half", help="Store float16: half the size.")] = False,
-    dry_run: DryRun = False,
-) -> None:
-    """Copy a finished cascade out of its run, ready for --model."""
-    from sdabn_cli import model, networks
-    from sdabn_cli.console import say
-    from sdabn_cli.errors import SdabnError
-
-    source = model.resolve(str(run))
-    if (output / model.DESCRIPTION).exists():
-        raise SdabnError(f"{output} holds a model already.", "Give a new directory.")
-    description = model.read_description(source)
-    described = [n for unit in description.units for n in (unit.segmenter, unit.denoiser)]
-    for network in described:
-        model.check_weights(source, network)
-    files = [network.weights for network in described]
-    if not dry_run:
-        loaded = {name: networks.read_weights(source / name) for name in files}
-        weights = {k: model.halve(v) if half else v for k, v in loaded.items()}
-        model.save(output, description, weights)
-    say(f"{'Would write' if dry_run else 'Wrote'} {len(files)} networks to {output}.")

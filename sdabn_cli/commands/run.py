@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sdabn_cli.commands import app
+from sdabn_cli.commands import USE, app
 from sdabn_cli.commands.options import Device, DryRun, Json, Precision, Seed, Units
 
 Inputs = Annotated[
@@ -31,7 +31,7 @@ DEFAULT_MODEL = "street"
 DEFAULT_OUTPUT = Path("sdabn-output")
 
 
-@app.command()
+@app.command(rich_help_panel=USE)
 def run(
     inputs: Inputs,
     units: Units = None,
@@ -46,11 +46,12 @@ def run(
 ) -> None:
     """Denoise and segment images: writes the denoised image, a label map and an overlay."""
     products = ["denoised", "labels", "overlay"]
-    _process(products, inputs, units, model, output, add_noise, seed, device, precision, dry_run,
-             json)
+    _process(
+        products, inputs, units, model, output, add_noise, seed, device, precision, dry_run, json
+    )
 
 
-@app.command()
+@app.command(rich_help_panel=USE)
 def denoise(
     inputs: Inputs,
     units: Units = None,
@@ -64,11 +65,22 @@ def denoise(
     json: Json = False,
 ) -> None:
     """Denoise images: the first half of [bold]sdabn run[/bold]."""
-    _process(["denoised"], inputs, units, model, output, add_noise, seed, device, precision,
-             dry_run, json)
+    _process(
+        ["denoised"],
+        inputs,
+        units,
+        model,
+        output,
+        add_noise,
+        seed,
+        device,
+        precision,
+        dry_run,
+        json,
+    )
 
 
-@app.command()
+@app.command(rich_help_panel=USE)
 def segment(
     inputs: Inputs,
     units: Units = None,
@@ -82,8 +94,19 @@ def segment(
     json: Json = False,
 ) -> None:
     """Segment images: the second half of [bold]sdabn run[/bold]."""
-    _process(["labels", "overlay"], inputs, units, model, output, add_noise, seed, device,
-             precision, dry_run, json)
+    _process(
+        ["labels", "overlay"],
+        inputs,
+        units,
+        model,
+        output,
+        add_noise,
+        seed,
+        device,
+        precision,
+        dry_run,
+        json,
+    )
 
 
 def _process(

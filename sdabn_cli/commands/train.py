@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sdabn_cli.commands import app
+from sdabn_cli.commands import TRAIN, app
 from sdabn_cli.commands.options import (
     DataRoot,
     Device,
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from sdabn_cli.runs import Run
     from sdabn_cli.schedule import Stage
 
-@app.command("train-stage")
+
+@app.command("train-stage", rich_help_panel=TRAIN)
 def train_stage(
     index: Annotated[int, typer.Option(help="Unit, from 1; 0 is the clean segmenter s0.")],
     kind: Annotated[str, typer.Option(help="seg or denoise.")],
@@ -48,7 +49,7 @@ def train_stage(
     _report(settings, directory, [stage], json)
 
 
-@app.command()
+@app.command(rich_help_panel=TRAIN)
 def cascade(
     recipe: RecipeName = None,
     units: Annotated[
