@@ -324,7 +324,7 @@ def _place_vehicles(street: Street, side: int) -> list[tuple]:
 
 
 def _has_room(street: Street, z: float, rides: np.ndarray) -> bool:
-    """Tell whether a car whose near end is at z keeps off the crossing and the cyclists at `rides`."""
+    """Tell whether a car with its near end at z keeps off the crossing and the cyclists."""
     if street.crossing is not None and z - 3 < street.crossing < z + 6:
         return False
     return not np.any((rides > z - 0.5) & (rides < z + 5.5))

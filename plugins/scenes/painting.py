@@ -274,7 +274,7 @@ def paint_sky(camera: Camera, light: Light, rng: np.random.Generator) -> np.ndar
 def _sky_colours(
     light: Light, clouds: np.ndarray, rise: np.ndarray, across: np.ndarray
 ) -> np.ndarray:
-    """Colour the sky (h, w, 3), given cloud noise (h, w), height `rise` (h, 1) and `across` (w,)."""
+    """Colour the sky (h, w, 3): clouds (h, w), height `rise` (h, 1), `across` (w,)."""
     density = clouds + 2.2 * light.cover - 1
     cover = np.clip(density, 0, 1) * np.clip(rise * 5, 0, 0.9)
     under = 1 - 0.22 * np.clip(density * 0.5 - 0.2, 0, 1)  # thick clouds are darker below
