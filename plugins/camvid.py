@@ -1,7 +1,8 @@
 """Data set ``camvid``: CamVid road scenes as distributed with the SegNet tutorial.
 
 Layout: ``train/``, ``val/`` and ``test/`` hold 480x360 RGB PNG images, ``trainannot/`` and so on
-label PNGs of the same names, one byte a pixel. The lists ``train.txt`` and so on are not needed.
+label PNGs of the same names, one byte a pixel. Hidden files and the lists ``train.txt`` and so on
+are not read.
 
 Reference:
     Brostow et al., "Semantic Object Classes in Video: A High-Definition Ground Truth Database",
@@ -66,7 +67,8 @@ def _find_pairs(images: Path, labels: Path) -> list[Example]:
                 f"CamVid holds {images.name}/ with images and {labels.name}/ with labels of equal "
                 "names.",
             )
-    pairs = [Example(path.stem, path, labels / path.name) for path in sorted(images.glob("*.png"))]
+    found = sorted(images.glob("[!.]*.png"))
+    pairs = [Example(path.stem, path, labels / path.name) for path in found]
     if not pairs:
         raise DatasetError(f"There are no PNG images in {images}.")
     for pair in pairs:

@@ -2,6 +2,7 @@
 
 Layout: ``leftImg8bit/SPLIT/CITY/*_leftImg8bit.png`` and
 ``gtFine/SPLIT/CITY/*_gtFine_labelIds.png``; the 34 label ids are mapped to the 19 training ids.
+Hidden files are not read.
 
 Reference:
     Cordts et al., "The Cityscapes Dataset for Semantic Urban Scene Understanding", CVPR 2016.
@@ -66,7 +67,7 @@ class Cityscapes:
 def _find_pairs(root: Path, split: str) -> list[Example]:
     images, labels = root / "leftImg8bit" / split, root / "gtFine" / split
     pairs = []
-    for image in sorted(images.glob("*/*_leftImg8bit.png")):
+    for image in sorted(images.glob("[!.]*/[!.]*_leftImg8bit.png")):
         name = image.name.removesuffix("_leftImg8bit.png")
         label = labels / image.parent.name / f"{name}_gtFine_labelIds.png"
         if not label.is_file():

@@ -6,8 +6,8 @@ Layout, with one sub-folder a split or, if there are none, everything in one spl
     ROOT/images/train/street1.jpg      ROOT/labels/train/street1.png
     ROOT/images/val/...                ROOT/labels/val/...
 
-Label images have one channel of 8-bit class ids (grey or palette PNG). ``classes.yaml`` lists the
-classes in the order of their ids::
+Hidden files and folders are not read. Label images have one channel of 8-bit class ids (grey or
+palette PNG). ``classes.yaml`` lists the classes in the order of their ids::
 
     classes:
       - {name: background, color: [0, 0, 0]}
@@ -101,7 +101,7 @@ def _split_directories(root: Path, split: str) -> tuple[Path, Path]:
     for directory in (images, labels):
         if not directory.is_dir():
             raise DatasetError(f"There is no directory {directory}.", EXPECTED)
-    splits = sorted(p.name for p in images.iterdir() if p.is_dir())
+    splits = sorted(p.name for p in images.glob("[!.]*") if p.is_dir())
     if not splits:
         return images, labels
     if split not in splits:
@@ -112,7 +112,7 @@ def _split_directories(root: Path, split: str) -> tuple[Path, Path]:
 
 
 def _find_pairs(images: Path, labels: Path) -> list[Example]:
-    found = sorted(p for p in images.iterdir() if p.suffix.lower() in SUFFIXES)
+    found = sorted(p for p in images.glob("[!.]*") if p.suffix.lower() in SUFFIXES)
     if not found:
         raise DatasetError(f"There are no images in {images}.", EXPECTED)
     pairs = []

@@ -12,7 +12,7 @@ Shapes: images (N, 3, H, W), logits and conditions (N, K, H, W), H and W of any 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
 import torch
@@ -73,29 +73,31 @@ class Cascade(nn.Module):
         self.form: ConditionForm = form
         self.tile: int | None = None
 
-    def forward(
-        self, noisy: Tensor, *, units: int | None = None, truth: Tensor | None = None
-    ) -> list[UnitOutput]:
-        """Run the first units on a noisy image.
+    def forward(self, noisy: Tensor, *, truth: Tensor | None = None) -> list[UnitOutput]:
+        """Run every unit on a noisy image; see ``run``."""
+        return list(self.run(noisy, truth=truth))
+
+    def run(self, noisy: Tensor, *, truth: Tensor | None = None) -> Iterator[UnitOutput]:
+        """Run unit after unit; whoever drops an output before taking the next saves its memory.
 
         Args:
             noisy: Observed image y, (N, 3, H, W), nominally in [0, 1], not clipped.
-            units: How many units to run; all of them by default.
             truth: Labels (N, H, W), read only where the condition is ``truth``.
 
-        Returns:
-            The output of every unit that was run.
+        Yields:
+            The output of every unit in turn.
         """
-        outputs: list[UnitOutput] = []
         estimate: Tensor | None = None
-        for unit in self.units[:units]:
+        for unit in self.units:
             logits = segment(unit.segmenter, noisy if estimate is None else estimate)
-            if unit.denoiser is not None:
-                condition = self.condition_from(logits, noisy, truth)
-                strengthened = strengthen(noisy, estimate)
-                estimate = denoise(unit.denoiser, strengthened, condition, tile=self.tile)
-            outputs.append(UnitOutput(logits, None if unit.denoiser is None else estimate))
-        return outputs
+            if unit.denoiser is None:
+                yield UnitOutput(logits, None)
+                continue
+            condition = self.condition_from(logits, noisy, truth)
+            strengthened = strengthen(noisy, estimate)
+            estimate = denoise(unit.denoiser, strengthened, condition, tile=self.tile)
+            del condition
+            yield UnitOutput(logits, estimate)
 
     def condition_from(self, logits: Tensor, noisy: Tensor, truth: Tensor | None) -> Tensor | None:
         """Make the map (N, K, H, W) that guides a denoiser; None where nothing does."""

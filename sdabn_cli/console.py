@@ -21,6 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sdabn_cli.errors import SdabnError
+from sdabn_cli.jsonable import finite
 from sdabn_cli.schedule import Stage
 
 people = Console(stderr=True)
@@ -46,7 +47,7 @@ def warn(message: str) -> None:
 
 def emit(data: Any) -> None:
     """Print data as JSON on stdout; figures that are not finite become null."""
-    print(json.dumps(_finite(data), indent=2, default=str, allow_nan=False))
+    print(json.dumps(finite(data), indent=2, default=str, allow_nan=False))
 
 
 def emit_text(text: str) -> None:
@@ -54,22 +55,14 @@ def emit_text(text: str) -> None:
     sys.stdout.write(text if text.endswith("\n") else text + "\n")
 
 
-def _finite(data: Any) -> Any:
-    if isinstance(data, float):
-        return data if abs(data) < float("inf") else None
-    if isinstance(data, dict):
-        return {key: _finite(value) for key, value in data.items()}
-    return [_finite(value) for value in data] if isinstance(data, list | tuple) else data
-
-
 def show_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     """Show a table on stderr; columns of numbers are set right."""
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+    table = Table(title=Text(title), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
     for number, column in enumerate(columns):
         numeric = any(row[number][:1].isdigit() for row in rows)
         table.add_column(column, justify="right" if numeric else "left")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(Text, row))
     people.print(table)
 
 
@@ -79,7 +72,7 @@ def progress() -> Progress:
         TextColumn("[bold]{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[info]}"),
+        TextColumn("{task.fields[info]}", markup=False),
         TimeRemainingColumn(compact=True),
         console=people,
         transient=True,

@@ -55,7 +55,7 @@ class Denoiser(Protocol):
 
 
 class NoiseModel(Protocol):
-    """Makes clean images noisy; the same generator state gives the same noise."""
+    """Makes clean images noisy, on the CPU; the same generator state gives the same noise."""
 
     def __call__(self, clean: Tensor, generator: Generator) -> Tensor:
         """Map a clean float image (..., H, W) in [0, 1] to a noisy one of the same shape."""

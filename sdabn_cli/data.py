@@ -1,4 +1,4 @@
-"""From a data set to training samples: decoding, checking labels, cropping and augmenting.
+"""From a data set to training samples: opening, checking, decoding, drawing batches.
 
 Every sample is a function of (seed, stage, number of the sample): neither the number of loader
 processes nor a restart changes it.
@@ -9,27 +9,21 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Generator, Tensor
-from torch.utils.data import DataLoader
+from torch import Tensor
+from torch.utils.data import DataLoader, default_collate
 from torch.utils.data import Dataset as TorchDataset
 
 from sdabn_cli import images, registry
+from sdabn_cli.augmentation import Augmentation, augment
 from sdabn_cli.contracts import Dataset, Example, NoiseModel
 from sdabn_cli.errors import SdabnError
+from sdabn_cli.labels import IGNORED, OUTSIDE
 from sdabn_cli.randomness import generator
 from sdabn_cli.recipe import DataSettings
-
-#: Label of pixels that carry no class, whatever the data set itself calls them.
-IGNORED = 255
-
-#: Marks values that a label image must not hold.
-OUTSIDE = -1
 
 
 def open_split(settings: DataSettings, split: str) -> Dataset:
@@ -61,25 +55,6 @@ class Sample(NamedTuple):
     labels: Tensor
 
 
-@dataclass(frozen=True)
-class Augmentation:
-    """How crops are cut and varied.
-
-    Attributes:
-        crop: Height and width of a crop.
-        scale: Range of the random scale.
-        long_side: Long side of an image before that scale; None keeps the image's own.
-        flip: Mirror left to right at random.
-        turns: Also mirror top to bottom and turn by 90 degrees; needs a square crop.
-    """
-
-    crop: tuple[int, int]
-    scale: tuple[float, float] = (1.0, 1.0)
-    long_side: int | None = None
-    flip: bool = True
-    turns: bool = False
-
-
 def decode(example: Example, dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
     """Read an example's image, uint8 or uint16 (H, W, 3), and labels, uint8 (H, W).
 
@@ -92,13 +67,18 @@ def decode(example: Example, dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
         example.image if isinstance(example.image, np.ndarray) else images.read_image(example.image)
     )
     labels = read_labels(example, dataset)
-    if labels.shape != image.shape[:2]:
+    _require_one_size(example, image.shape[:2], labels.shape)
+    return image, labels
+
+
+def _require_one_size(example: Example, image: tuple[int, ...], labels: tuple[int, ...]) -> None:
+    if image != labels:
+        where = example.name if isinstance(example.image, np.ndarray) else example.image
         raise SdabnError(
-            f"The image {example.name} has {image.shape[1]} x {image.shape[0]} pixels, "
-            f"its labels {labels.shape[1]} x {labels.shape[0]}.",
+            f"The image {where} has {image[1]} x {image[0]} pixels, "
+            f"its labels {labels[1]} x {labels[0]}.",
             "Both must be of one size.",
         )
-    return image, labels
 
 
 def read_labels(example: Example, dataset: Dataset) -> np.ndarray:
@@ -142,18 +122,27 @@ def class_table(dataset: Dataset) -> np.ndarray:
     return table
 
 
-def check_labels(dataset: Dataset) -> None:
-    """Read every label file of a split, so that a wrong id is found before any training.
+def check_examples(dataset: Dataset) -> None:
+    """Read every label file of a split and the header of every image file.
+
+    So a wrong id, an image of another size or a file that is no image is found before any training.
 
     Raises:
-        SdabnError: As ``read_labels``.
+        SdabnError: As ``decode``.
     """
-    if isinstance(dataset[0].labels, np.ndarray):
+    _, *parts = dataset[0]
+    if all(isinstance(part, np.ndarray) for part in parts):
         return  # drawn, not read: drawing them all here would be thrown away
     examples = (dataset[index] for index in range(len(dataset)))
     with ThreadPoolExecutor() as pool:
-        for _ in pool.map(lambda example: read_labels(example, dataset), examples):
+        for _ in pool.map(lambda example: _check_example(example, dataset), examples):
             pass
+
+
+def _check_example(example: Example, dataset: Dataset) -> None:
+    image = example.image
+    size = image.shape[:2] if isinstance(image, np.ndarray) else images.read_size(image)
+    _require_one_size(example, size, read_labels(example, dataset).shape)
 
 
 class DecodedCache:
@@ -221,102 +210,55 @@ class TrainingSamples(TorchDataset):
         return self._order[1][position]
 
 
-def augment(
-    image: np.ndarray, labels: np.ndarray, augmentation: Augmentation, random: Generator
-) -> tuple[Tensor, Tensor]:
-    """Cut a random crop, scale, mirror and turn it.
+class _Batches(TorchDataset):
+    """Batches of samples, addressed by their step.
 
-    The window is cut before anything is converted or resized, so the cost is that of the crop.
-
-    Args:
-        image: uint8 or uint16 (H, W, 3).
-        labels: uint8 (H, W).
-        augmentation: What is allowed.
-        random: Generator that decides.
-
-    Returns:
-        The clean crop, float32 (3, h, w) in [0, 1], and its labels, int64 (h, w). Where the scaled
-        image is smaller than the crop its edge is repeated and the labels are ``IGNORED``.
+    A user's mistake is returned: what a loader process raises reaches the main one as a traceback.
     """
-    scale = _draw_scale(image.shape[:2], augmentation, random)
-    wanted = [max(1, round(side / scale)) for side in augmentation.crop]
-    window = tuple(
-        _draw_window(have, want, random) for have, want in zip(image.shape[:2], wanted, strict=True)
-    )
-    clean = torch.from_numpy(images.to_unit(image[window])).permute(2, 0, 1)
-    target = torch.from_numpy(labels[window].astype(np.int64))
-    size = [
-        side if part == want else min(side, max(1, round(part * scale)))
-        for side, part, want in zip(augmentation.crop, target.shape, wanted, strict=True)
-    ]
-    clean, target = _resize(clean, target, size)
-    clean, target = _pad(clean, target, augmentation.crop)
-    return _mirror_and_turn(clean, target, augmentation, random)
 
-
-def _draw_scale(size: tuple[int, ...], augmentation: Augmentation, random: Generator) -> float:
-    low, high = augmentation.scale
-    scale = low + (high - low) * float(torch.rand((), generator=random))
-    return scale * (augmentation.long_side / max(size) if augmentation.long_side else 1.0)
-
-
-def _draw_window(have: int, want: int, random: Generator) -> slice:
-    start = int(torch.randint(0, max(have - want, 0) + 1, (), generator=random))
-    return slice(start, start + min(have, want))
-
-
-def _resize(clean: Tensor, target: Tensor, size: list[int]) -> tuple[Tensor, Tensor]:
-    if list(target.shape) == size:
-        return clean, target
-    resized = F.interpolate(clean[None], size=size, mode="bilinear", antialias=True)[0]
-    labels = F.interpolate(target[None, None].float(), size=size, mode="nearest-exact")[0, 0]
-    return resized, labels.long()
-
-
-def _pad(clean: Tensor, target: Tensor, crop: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    below, right = crop[0] - target.shape[0], crop[1] - target.shape[1]
-    if not below and not right:
-        return clean, target
-    clean = F.pad(clean[None], (0, right, 0, below), mode="replicate")[0]
-    return clean, F.pad(target, (0, right, 0, below), value=IGNORED)
-
-
-def _mirror_and_turn(
-    clean: Tensor, target: Tensor, augmentation: Augmentation, random: Generator
-) -> tuple[Tensor, Tensor]:
-    mirror, upside_down, quarter = torch.randint(0, 2, (3,), generator=random).tolist()
-    if augmentation.flip and mirror:
-        clean, target = clean.flip(-1), target.flip(-1)
-    if augmentation.turns and upside_down:
-        clean, target = clean.flip(-2), target.flip(-2)
-    if augmentation.turns and quarter:
-        clean, target = clean.transpose(-1, -2), target.transpose(-1, -2)
-    return clean.contiguous(), target.contiguous()
-
-
-class _StepSampler:
-    """Numbers of the samples of every step that is left."""
-
-    def __init__(self, first_step: int, last_step: int, batch_size: int) -> None:
-        self._steps = range(first_step, last_step)
+    def __init__(self, samples: TrainingSamples, batch_size: int) -> None:
+        self._samples = samples
         self._batch_size = batch_size
 
-    def __len__(self) -> int:
-        return len(self._steps)
-
-    def __iter__(self) -> Iterator[list[int]]:
-        for step in self._steps:
-            yield list(range(step * self._batch_size, (step + 1) * self._batch_size))
+    def __getitem__(self, step: int) -> Sample | SdabnError:
+        first = step * self._batch_size
+        numbers = range(first, first + self._batch_size)
+        try:
+            return default_collate([self._samples[number] for number in numbers])
+        except SdabnError as error:
+            return error
 
 
 def batches(
-    samples: TrainingSamples, *, first_step: int, last_step: int, batch_size: int, workers: int
-) -> DataLoader:
-    """Batches (``Sample`` of stacked tensors) of the steps from ``first_step`` to ``last_step``."""
-    return DataLoader(
-        samples,
-        batch_sampler=_StepSampler(first_step, last_step, batch_size),
+    samples: TrainingSamples,
+    *,
+    first_step: int,
+    last_step: int,
+    batch_size: int,
+    workers: int,
+    pin_memory: bool,
+) -> Iterator[Sample]:
+    """Draw the batches (``Sample`` of stacked tensors) of a range of steps.
+
+    Args:
+        samples: Samples of the stage.
+        first_step: Step to begin with.
+        last_step: Step to stop before.
+        batch_size: Samples a step.
+        workers: Number of loader processes; 0 draws in this one.
+        pin_memory: Put batches where a CUDA device fetches them faster.
+
+    Raises:
+        SdabnError: If an example cannot be decoded, in whichever process.
+    """
+    loader = DataLoader(
+        _Batches(samples, batch_size),
+        batch_size=None,  # an item is a batch already
+        sampler=range(first_step, last_step),
         num_workers=workers,
-        pin_memory=torch.cuda.is_available(),
-        persistent_workers=False,
+        pin_memory=pin_memory,
     )
+    for batch in loader:
+        if isinstance(batch, SdabnError):
+            raise batch
+        yield batch

@@ -15,6 +15,13 @@ from sdabn_cli.errors import SdabnError, did_you_mean
 NATIVE_BFLOAT16 = {"avx512_bf16", "amx_bf16", "bf16"}
 
 
+#: Small enough for a processor's caches, large enough that the halo costs little.
+CPU_TILE = 192
+
+#: Large enough to occupy a GPU, small enough for its memory.
+CUDA_TILE = 1024
+
+
 @dataclass(frozen=True)
 class Compute:
     """Where and how networks run.
@@ -42,13 +49,23 @@ class Compute:
         tensor = tensor.to(self.device, non_blocking=True)
         return tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
 
+    @property
+    def precision(self) -> str:
+        """``float32`` or ``bfloat16``."""
+        return str(self.dtype).removeprefix("torch.")
+
+    @property
+    def tile(self) -> int:
+        """Side in pixels of the tiles that whole images are denoised in."""
+        return CPU_TILE if self.device.type == "cpu" else CUDA_TILE
+
     def __str__(self) -> str:
         name = (
             torch.cuda.get_device_name(self.device)
             if self.device.type == "cuda"
             else f"CPU, {torch.get_num_threads()} threads"
         )
-        return f"{name}, {str(self.dtype).removeprefix('torch.')}"
+        return f"{name}, {self.precision}"
 
 
 def choose(device: str = "auto", precision: str = "auto") -> Compute:

@@ -56,8 +56,9 @@ class _DenoisingScore:
     def add(self, image: Tensor, clean: Tensor) -> None:
         image = image.clamp(0, 1) if self._protocol.clip else image
         self._psnr.append(psnr(image, clean, border=self._protocol.border))
-        if self._with_ssim:
-            self._ssim.append(ssim(image, clean))
+        similarity = ssim(image, clean) if self._with_ssim else None
+        if similarity is not None:
+            self._ssim.append(similarity)
 
     def summary(self) -> dict[str, float | None]:
         return {"psnr": _mean(self._psnr), "ssim": _mean(self._ssim)}
@@ -98,12 +99,14 @@ def evaluate(
         with_ssim: Leave out SSIM where it is not needed: it takes longer than PSNR.
         advance: Called after every image.
     """
+    cascade.tile = compute.tile
     units = len(cascade.units)
     segmentation = [SegmentationScore(len(dataset.classes)) for _ in range(units)]
     denoising = [_DenoisingScore(protocol, with_ssim=with_ssim) for _ in range(units + 1)]
     indices = pick(len(dataset), limit)
     for clean, noisy, labels in _examples(dataset, indices, noise, protocol.seed):
-        denoising[0].add(noisy, clean)
+        if noise is not None:
+            denoising[0].add(noisy, clean)
         with compute.autocast():
             outputs = cascade(compute.send(noisy), truth=labels.to(compute.device))
         for unit, output in enumerate(outputs):

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
-from collections.abc import Callable, Mapping, Sequence
+import struct
+from collections.abc import Sequence
 from pathlib import Path
-from typing import IO
 
 import imageio.v3 as iio
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
 from sdabn_cli.errors import SdabnError
+from sdabn_cli.files import Writer
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
 
 #: Larger images are refused before they are decoded.
 MAX_PIXELS = 100_000_000
+
+#: EXIF orientations that swap height and width.
+SIDEWAYS = (5, 6, 7, 8)
+
+#: What the decoders raise for damaged files.
+DAMAGES = (OSError, SyntaxError, ValueError, EOFError, struct.error)
 
 
 def read_image(path: Path) -> np.ndarray:
@@ -32,7 +38,7 @@ def read_image(path: Path) -> np.ndarray:
         uint8 or uint16 array (H, W, 3).
 
     Raises:
-        SdabnError: If the file is missing, too large, damaged or not an image.
+        SdabnError: As ``read_size``, or if the values are of another type.
     """
     array = _decode(path)
     if array.ndim == 2:
@@ -55,14 +61,14 @@ def read_labels(path: Path) -> np.ndarray:
         uint8 array (H, W).
 
     Raises:
-        SdabnError: If the file is not a readable single-channel 8-bit image.
+        SdabnError: As ``read_size``, or if it is not a single-channel 8-bit image.
     """
-    _check_size(path)
+    read_size(path)
     try:
         with Image.open(path) as image:
             mode = image.mode
             array = np.asarray(image)
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
+    except DAMAGES as error:
         raise SdabnError(f"{path} is damaged: {error}.") from error
     if mode not in ("L", "P") or array.ndim != 2:
         raise SdabnError(
@@ -73,7 +79,7 @@ def read_labels(path: Path) -> np.ndarray:
 
 
 def _decode(path: Path) -> np.ndarray:
-    _check_size(path)
+    read_size(path)
     try:
         with Image.open(path) as image:
             mode = image.mode
@@ -82,35 +88,66 @@ def _decode(path: Path) -> np.ndarray:
         # CMYK and palettes would come back as something other than the colours shown.
         convert = None if mode in ("L", "LA", "RGB", "RGBA") else "RGB"
         array = iio.imread(path, plugin="pillow", mode=convert, rotate=True, index=0)
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
+    except DAMAGES as error:
         raise SdabnError(f"{path} is damaged: {error}.", "Nothing was written for it.") from error
     return array
 
 
 def _decode_deep(path: Path) -> np.ndarray:
     """Read a grey image of more than 8 bits as it is; converting it would clip it to white."""
-    with Image.open(path) as image:
+    # From a stream: Pillow maps a path into memory, and then mixes up the sides of a turned TIFF.
+    with path.open("rb") as file, Image.open(file) as image:
         array = np.asarray(ImageOps.exif_transpose(image))
     return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
-def _check_size(path: Path) -> None:
-    if not path.is_file():
-        raise SdabnError(f"There is no file {path}.")
+def read_size(path: Path) -> tuple[int, int]:
+    """Read the height and width that an image has once it is turned, from its header alone.
+
+    Raises:
+        SdabnError: If the file is missing, may not be read, is too large, damaged or not an image,
+            or holds more than one.
+    """
     try:
+        if not path.is_file():
+            raise SdabnError(f"There is no file {path}.")
         with Image.open(path) as image:
-            width, height = image.size
+            (width, height), frames = _size_as_shown(image), _count_frames(image)
+    except PermissionError as error:
+        raise SdabnError(f"{path} cannot be read: {error.strerror}.") from error
     except Image.DecompressionBombError as error:
         raise SdabnError(f"{path} is too large: {error}.") from error
-    except (OSError, SyntaxError, ValueError) as error:
+    except UnidentifiedImageError as error:
         raise SdabnError(
             f"{path} is not an image, or not of a kind that is read.",
             f"Read are {', '.join(sorted(s[1:] for s in SUFFIXES))}.",
         ) from error
+    except DAMAGES as error:
+        raise SdabnError(f"{path} is damaged: {error}.") from error
     if width * height > MAX_PIXELS:
         raise SdabnError(
             f"{path} has {width} x {height} pixels.", f"Read are up to {MAX_PIXELS:,} pixels."
         )
+    if frames > 1:
+        raise SdabnError(f"{path} holds {frames} pages or frames.", "One image a file is read.")
+    return height, width
+
+
+def _size_as_shown(image: Image.Image) -> tuple[int, int]:
+    # Some versions of Pillow give the size of a TIFF as stored, others as shown.
+    stored = (
+        (image.tag_v2[ExifTags.Base.ImageWidth], image.tag_v2[ExifTags.Base.ImageLength])
+        if isinstance(image, TiffImageFile)
+        else image.size
+    )
+    # The getexif of a PNG would decode the pixels to look behind them.
+    turn = Image.Image.getexif(image).get(ExifTags.Base.Orientation)
+    return stored[::-1] if turn in SIDEWAYS else stored
+
+
+def _count_frames(image: Image.Image) -> int:
+    # An MPO is a photograph with its preview or its depth: the first one is the image.
+    return 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
 
 
 def to_unit(array: np.ndarray) -> np.ndarray:
@@ -121,10 +158,6 @@ def to_unit(array: np.ndarray) -> np.ndarray:
 def to_uint8(array: np.ndarray) -> np.ndarray:
     """Convert floats in [0, 1] to uint8: clipped first, then rounded."""
     return np.round(np.clip(array, 0.0, 1.0) * 255.0).astype(np.uint8)
-
-
-Writer = Callable[[IO[bytes]], object]
-"""Writes a file's content to a stream."""
 
 
 def image_writer(array: np.ndarray) -> Writer:
@@ -139,58 +172,3 @@ def labels_writer(labels: np.ndarray, palette: Sequence[tuple[int, int, int]]) -
     # A full palette: otherwise ids beyond it, such as 255, would be written as other ids.
     image.putpalette(colours + [0] * (768 - len(colours)))
     return lambda file: image.save(file, format="PNG")
-
-
-def write_image(path: Path, array: np.ndarray) -> None:
-    """Write an RGB uint8 array (H, W, 3), in one piece or not at all."""
-    write_together({path: image_writer(array)})
-
-
-def write_labels(path: Path, labels: np.ndarray, palette: Sequence[tuple[int, int, int]]) -> None:
-    """Write class ids (H, W) as a palette PNG, in one piece or not at all."""
-    write_together({path: labels_writer(labels, palette)})
-
-
-def write_atomically(path: Path, write: Writer) -> None:
-    """Write a file in one piece or not at all.
-
-    Raises:
-        SdabnError: If the directory cannot be written to.
-    """
-    write_together({path: write})
-
-
-def write_together(files: Mapping[Path, Writer]) -> None:
-    """Write files to temporary ones beside them, then put all of them in their places.
-
-    Raises:
-        SdabnError: If one cannot be written; then none of them is there.
-    """
-    ready: dict[Path, Path] = {}
-    path = Path()
-    try:
-        for path, write in files.items():
-            if path.is_dir():
-                raise SdabnError(f"{path} cannot be written: it is a directory.")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(
-                dir=path.parent, prefix=f".{path.name}.", delete=False
-            ) as file:
-                ready[path] = Path(file.name)
-                write(file)
-                file.flush()
-                os.fsync(file.fileno())
-        for path, temporary in ready.items():
-            temporary.chmod(0o666 & ~_umask())
-            temporary.replace(path)
-    except OSError as error:
-        raise SdabnError(f"{path} cannot be written: {error}.") from error
-    finally:
-        for temporary in ready.values():
-            temporary.unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -10,10 +10,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
-from sdabn_cli import images, overlay
-from sdabn_cli.cascade import UnitOutput
+from sdabn_cli import files, images, overlay
 from sdabn_cli.contracts import NoiseModel
 from sdabn_cli.device import Compute
 from sdabn_cli.errors import SdabnError
@@ -21,7 +20,6 @@ from sdabn_cli.inputs import Job
 from sdabn_cli.metrics import psnr
 from sdabn_cli.model import Model
 from sdabn_cli.randomness import generator
-from sdabn_cli.tiling import TILE
 
 #: Pixels at the edge that PSNR leaves out, as everywhere in sdabn.
 BORDER = 1
@@ -29,26 +27,23 @@ BORDER = 1
 
 @dataclass(frozen=True)
 class Result:
-    """What a model found in an image.
+    """What a model found in an image, on the CPU.
 
     Attributes:
         noisy: The network's input, float32 (1, 3, H, W), not clipped.
-        units: Output of every unit, float32, on the CPU.
+        estimates: Every unit's, float32 (1, 3, H, W), not clipped; None where no denoiser was run.
+        labels: The last unit's class ids, uint8 (H, W).
     """
 
     noisy: Tensor
-    units: list[UnitOutput]
+    estimates: list[Tensor | None]
+    labels: np.ndarray
 
     @property
     def denoised(self) -> np.ndarray | None:
         """The last estimate, uint8 (H, W, 3); None if no denoiser was run."""
-        estimates = [unit.estimate for unit in self.units if unit.estimate is not None]
-        return _to_picture(estimates[-1]) if estimates else None
-
-    @property
-    def labels(self) -> np.ndarray:
-        """The last unit's class ids, uint8 (H, W)."""
-        return self.units[-1].logits.argmax(1)[0].to(torch.uint8).numpy()
+        computed = [estimate for estimate in self.estimates if estimate is not None]
+        return _to_picture(computed[-1]) if computed else None
 
 
 def _to_picture(image: Tensor) -> np.ndarray:
@@ -69,27 +64,31 @@ class Runner:
         self.compute = compute
         if not last_denoiser:
             model.cascade.units[-1].denoiser = None
-        model.cascade.tile = TILE
+        model.cascade.tile = compute.tile
         compute.place(model.cascade)
 
     @torch.inference_mode()
     def __call__(self, noisy: Tensor) -> Result:
-        """Run the model on one image, float32 (1, 3, H, W), of any size."""
+        """Run the model on one image, float32 (1, 3, H, W), of any size.
+
+        Raises:
+            SdabnError: If the model computes values that are not numbers.
+        """
+        estimates: list[Tensor | None] = []
         with self.compute.autocast():
-            outputs = self.model.cascade(self.compute.send(noisy))
-        units = [
-            UnitOutput(
-                output.logits.float().cpu(),
-                None if output.estimate is None else output.estimate.float().cpu(),
-            )
-            for output in outputs
-        ]
-        computed = [part for unit in units for part in unit if part is not None]
-        if not all(bool(torch.isfinite(part).all()) for part in computed):
-            raise SdabnError(
-                "The model computed values that are not numbers.", "Try --precision float32."
-            )
-        return Result(noisy, units)
+            for logits, estimate in self.model.cascade.run(self.compute.send(noisy)):
+                _require_finite(logits, estimate)
+                # Only the ids are kept: logits are the largest tensors of all.
+                labels = logits.argmax(1)[0].to(torch.uint8).cpu().numpy()
+                estimates.append(None if estimate is None else estimate.float().cpu())
+        return Result(noisy, estimates, labels)
+
+
+def _require_finite(*computed: Tensor | None) -> None:
+    if not all(bool(part.isfinite().all()) for part in computed if part is not None):
+        raise SdabnError(
+            "The model computed values that are not numbers.", "Try --precision float32."
+        )
 
 
 @dataclass
@@ -126,21 +125,32 @@ def process(
     """
     report = Report()
     for number, job in enumerate(jobs):
-        began = time.perf_counter()
         try:
-            clean = _load(job.image)
             random = generator(seed, "run", number)
-            result = _run(runner, job, clean if noise is None else noise(clean, random))
-            entry: dict[str, Any] = {"input": str(job.image)}
-            entry["outputs"] = _write(job, result, products, runner.model)
-            entry["seconds"] = time.perf_counter() - began
-            if noise is not None:
-                entry["psnr"] = _psnr(result, clean)
-            report.done.append(entry)
+            report.done.append(_process_one(job, runner, products, noise, random))
         except SdabnError as error:
             report.failed.append({"input": str(job.image), "error": str(error)})
+        except Exception as error:  # a network or noise of anyone's must not stop the others
+            reason = f"{job.image}: the model failed: {type(error).__name__}: {error}"
+            report.failed.append({"input": str(job.image), "error": reason})
         advance(job)
     return report
+
+
+def _process_one(
+    job: Job, runner: Runner, products: Sequence[str], noise: NoiseModel | None, random: Generator
+) -> dict[str, Any]:
+    began = time.perf_counter()
+    clean = _load(job.image)
+    try:
+        result = runner(clean if noise is None else noise(clean, random))
+    except SdabnError as error:
+        raise SdabnError(f"{job.image}: {error.problem}", error.hint) from error
+    entry: dict[str, Any] = {"input": str(job.image)}
+    if noise is not None:
+        entry["psnr"] = _psnr(result, clean)
+    entry["outputs"] = _write(job, result, products, runner.model)
+    return entry | {"seconds": time.perf_counter() - began}
 
 
 def _load(path: Path) -> Tensor:
@@ -149,31 +159,22 @@ def _load(path: Path) -> Tensor:
     return torch.from_numpy(unit).permute(2, 0, 1)[None].contiguous()
 
 
-def _run(runner: Runner, job: Job, noisy: Tensor) -> Result:
-    try:
-        return runner(noisy)
-    except SdabnError as error:
-        raise SdabnError(f"{job.image}: {error.problem}", error.hint) from error
-    except Exception as error:  # a network of anyone's: it must not stop the other images
-        raise SdabnError(
-            f"{job.image}: the model failed: {type(error).__name__}: {error}"
-        ) from error
-
-
 def _psnr(result: Result, clean: Tensor) -> dict[str, Any]:
-    estimates = [unit.estimate for unit in result.units]
     return {
         "noisy": psnr(result.noisy, clean, border=BORDER),
-        "units": [None if e is None else psnr(e, clean, border=BORDER) for e in estimates],
+        "units": [
+            None if estimate is None else psnr(estimate, clean, border=BORDER)
+            for estimate in result.estimates
+        ],
     }
 
 
 def _write(job: Job, result: Result, products: Sequence[str], model: Model) -> dict[str, str]:
-    """Write every picture, or none if one cannot be written."""
+    """Write every picture; all of them are on disk before the first is put in its place."""
     description = model.description
     palette = description.palette
     base = result.denoised if result.denoised is not None else _to_picture(result.noisy)
-    make: dict[str, Callable[[], images.Writer]] = {
+    make: dict[str, Callable[[], files.Writer]] = {
         "denoised": lambda: images.image_writer(base),
         "labels": lambda: images.labels_writer(result.labels, palette),
         "noisy": lambda: images.image_writer(_to_picture(result.noisy)),
@@ -182,5 +183,5 @@ def _write(job: Job, result: Result, products: Sequence[str], model: Model) -> d
         ),
     }
     paths = {product: job.output(product) for product in products}
-    images.write_together({path: make[product]() for product, path in paths.items()})
+    files.write_together({path: make[product]() for product, path in paths.items()})
     return {product: str(path) for product, path in paths.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,11 +48,27 @@ def collect(inputs: Sequence[str], output: Path) -> list[Job]:
     """
     found: dict[Path, Path] = {}
     for text in inputs:
-        for image, relative in _expand(text, output):
-            found.setdefault(image, relative)
+        try:
+            for image, relative in _expand(text, output):
+                found.setdefault(image, relative)
+        except OSError as error:  # a name too long, a folder that may not be read
+            raise SdabnError(f"{text} cannot be read: {error.strerror}.") from error
     jobs = [Job(image, output / relative.with_suffix("")) for image, relative in found.items()]
     _refuse_collisions(jobs)
     return jobs
+
+
+def check_output(output: Path) -> None:
+    """Make sure that results can be written, before anything is computed.
+
+    Raises:
+        SdabnError: If the place is a file, or neither it nor what will hold it can be written to.
+    """
+    if output.exists() and not output.is_dir():
+        raise SdabnError(f"{output} is a file, not a directory.", "Give another --output.")
+    existing = next(p for p in (output.absolute(), *output.absolute().parents) if p.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise SdabnError(f"{existing} cannot be written to.", "Give another --output.")
 
 
 def _expand(text: str, output: Path) -> list[tuple[Path, Path]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from sdabn_cli.data import IGNORED
+from sdabn_cli.labels import IGNORED
 
 
 def segmentation_loss(logits: Tensor, labels: Tensor, class_weights: Tensor | None) -> Tensor:

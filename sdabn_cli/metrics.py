@@ -14,7 +14,7 @@ from torch import Tensor
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 from torchmetrics.functional.image import structural_similarity_index_measure
 
-from sdabn_cli.data import IGNORED
+from sdabn_cli.labels import IGNORED
 
 #: Side of SSIM's window in pixels.
 WINDOW = 11
@@ -25,6 +25,7 @@ class Protocol:
     """How figures were measured; printed with them.
 
     Attributes:
+        precision: Type the networks computed in.
         noise: Noise model the images were given, as ``name:options``; None for none.
         seed: Seed of that noise; every image's depends on it and on the image's number alone.
         clip: Whether estimates are clipped to [0, 1] first.
@@ -34,6 +35,7 @@ class Protocol:
         absent_classes: What a class counts that is nowhere in the set.
     """
 
+    precision: str
     noise: str | None
     seed: int
     clip: bool = False
@@ -64,20 +66,25 @@ def psnr(estimate: Tensor, clean: Tensor, *, border: int, data_range: float = 1.
     return float(10 * torch.log10(data_range**2 / error))
 
 
-def ssim(estimate: Tensor, clean: Tensor, *, data_range: float = 1.0) -> float:
+def ssim(estimate: Tensor, clean: Tensor, *, data_range: float = 1.0) -> float | None:
     """Structural similarity with an 11-pixel Gaussian window of standard deviation 1.5.
 
     Only windows that lie inside the image count, as in the reference and in scikit-image.
 
     Args:
-        estimate: (N, 3, H, W), H and W at least 11.
+        estimate: (N, 3, H, W).
         clean: Same shape.
         data_range: Difference between white and black.
+
+    Returns:
+        At most 1; None for images smaller than the window.
 
     Reference:
         Wang et al., "Image Quality Assessment: From Error Visibility to Structural Similarity",
         IEEE Transactions on Image Processing 2004.
     """
+    if min(clean.shape[-2:]) < WINDOW:
+        return None
     _, similarity = structural_similarity_index_measure(
         estimate.float(), clean.float(), data_range=data_range, return_full_image=True
     )

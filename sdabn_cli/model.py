@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -15,10 +16,13 @@ import sdabn_cli
 from sdabn_cli import networks, registry
 from sdabn_cli.cascade import Cascade, Condition, ConditionForm, Unit, condition_channels
 from sdabn_cli.errors import SdabnError, did_you_mean
-from sdabn_cli.images import write_atomically
+from sdabn_cli.files import write_atomically
 
 DESCRIPTION = "cascade.json"
 FORMAT = 1
+
+
+Channel = Annotated[int, Field(ge=0, le=255)]
 
 
 class _Part(BaseModel):
@@ -47,8 +51,8 @@ class Description(_Part):
 
     format: Literal[1] = FORMAT
     units: list[UnitDescription] = Field(min_length=1)
-    classes: list[str] = Field(min_length=1)
-    palette: list[tuple[int, int, int]]
+    classes: list[str] = Field(min_length=1, max_length=255)
+    palette: list[tuple[Channel, Channel, Channel]]
     condition: Condition = "segmentation"
     condition_form: ConditionForm = "probabilities"
     noise: str
@@ -205,13 +209,26 @@ def save(
 
 
 def halve(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Convert float32 tensors to float16, which halves the size of a model."""
-    return {k: v.half() if v.dtype == torch.float32 else v for k, v in weights.items()}
+    """Convert float32 tensors to float16, which halves the size of a model.
+
+    Raises:
+        SdabnError: If a value is too large for float16.
+    """
+    halved = {k: v.half() if v.dtype == torch.float32 else v for k, v in weights.items()}
+    for name, tensor in halved.items():
+        if not bool(tensor.isfinite().all()):
+            raise SdabnError(f"{name} does not fit into float16.", "Export without --half.")
+    return halved
 
 
 def versions() -> dict[str, str]:
-    """Versions of the distributions that decide what a training computes."""
-    names = ("torch", "timm", "segmentation-models-pytorch")
+    """Versions of sdabn and of every distribution it needs."""
+    needed = importlib.metadata.requires("sdabn") or []
+    names = [
+        re.split(r"[^A-Za-z0-9._-]", line, maxsplit=1)[0]
+        for line in needed
+        if "extra ==" not in line
+    ]
     return {"sdabn": sdabn_cli.__version__} | {n: importlib.metadata.version(n) for n in names}
 
 

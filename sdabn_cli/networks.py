@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from sdabn_cli import registry
 from sdabn_cli.cascade import condition_channels
 from sdabn_cli.errors import SdabnError
-from sdabn_cli.images import write_atomically
+from sdabn_cli.files import write_atomically
 from sdabn_cli.recipe import Recipe
 
 

@@ -20,12 +20,17 @@ from sdabn_cli.schedule import Stage
 
 DEFAULT_RECIPE = "scenes/quickstart"
 
-#: May change between two starts of the same run: they change no finished stage.
+#: May change between two starts of the same run: they change no weight.
 FREE_TO_CHANGE = {"units", "data.root", "data.workers", "data.cache_mb"}
+
+#: The same, of a stage.
+WATCHING_KEYS = {"log_every", "save_every", "validate_every", "validation_images"}
 
 
 class _Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False
+    )
 
 
 def _spec_to_mapping(value: Any) -> Any:
@@ -106,7 +111,7 @@ class StageSettings(_Settings):
 class SegmentSettings(StageSettings):
     """Training of segmenters: cross-entropy."""
 
-    class_weights: list[float] | None = None
+    class_weights: list[Annotated[float, Field(ge=0)]] | None = None
 
 
 class DenoiseSettings(StageSettings):
@@ -114,6 +119,12 @@ class DenoiseSettings(StageSettings):
 
     border: Annotated[int, Field(ge=0)] = 1
     """Pixels at the edge that the loss leaves out."""
+
+    @model_validator(mode="after")
+    def _check_border(self) -> DenoiseSettings:
+        if 2 * self.border >= min(self.crop):
+            raise ValueError(f"a border of {self.border} leaves nothing of crops {list(self.crop)}")
+        return self
 
 
 class Recipe(_Settings):
@@ -303,14 +314,33 @@ def dump(recipe: Recipe) -> str:
     return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)
 
 
-def differences(old: Recipe, new: Recipe) -> list[str]:
-    """Keys in which two recipes differ, with both values; without those free to change."""
-    before, after = _flatten(old.model_dump(mode="json")), _flatten(new.model_dump(mode="json"))
+def differences(old: Recipe, new: Recipe, stages: Iterable[Stage]) -> list[str]:
+    """What would make stages differ that the old recipe has trained or begun to train.
+
+    Args:
+        old: Recipe of a run.
+        new: Recipe it is to go on with.
+        stages: The run's stages that are finished or begun; others may be trained differently.
+
+    Returns:
+        A line a key, with both values; empty if the run can go on.
+    """
+    before, after = _decisive(old, stages), _decisive(new, stages)
     return [
         f"{key}: {before.get(key)!r} in the run, {after.get(key)!r} now"
         for key in sorted(before.keys() | after.keys())
-        if not _same(key, before.get(key), after.get(key)) and key not in FREE_TO_CHANGE
+        if not _same(key, before.get(key), after.get(key))
     ]
+
+
+def _decisive(recipe: Recipe, stages: Iterable[Stage]) -> dict[str, Any]:
+    """Every key that decides what those stages learn, by its dotted name."""
+    shared = recipe.model_dump(mode="json", exclude={"segment", "denoise", "stages"})
+    flat = {key: value for key, value in _flatten(shared).items() if key not in FREE_TO_CHANGE}
+    for stage in stages:
+        settings = recipe.for_stage(stage).model_dump(mode="json", exclude=WATCHING_KEYS)
+        flat |= _flatten(settings, f"{stage.id}.")
+    return flat
 
 
 def _same(key: str, old: Any, new: Any) -> bool:

@@ -99,7 +99,9 @@ def _scan_one_by_one(kind: str) -> tuple[tuple[Plugin, ...], list[str]]:
         try:
             points = distribution.entry_points.select(group=GROUPS[kind])
             owner = f"{distribution.metadata['Name']} {distribution.version}"
-            found |= {Plugin(kind, point.name, point.value, owner) for point in points}
+            found |= {
+                Plugin(kind, point.name, f"{point.module}:{point.attr}", owner) for point in points
+            }
         except Exception as error:
             place = getattr(distribution, "_path", "?")
             culprits.append(f"{place}: {error}")
@@ -251,5 +253,12 @@ def _annotations(function: Callable[..., Any]) -> dict[str, Any]:
 
 def model_directory(name: str) -> Path:
     """Directory of the finished cascade registered under that name."""
-    found = find("model", name).load()
-    return Path(found() if callable(found) else found)
+    plugin = find("model", name)
+    found = plugin.load()
+    try:
+        return Path(found() if callable(found) else found)
+    except (Exception, SystemExit) as error:
+        raise SdabnError(
+            f"The model plug-in {name!r} of {plugin.distribution} gives no directory: "
+            f"{type(error).__name__}: {error}"
+        ) from error

@@ -1,6 +1,7 @@
 """Run directories: the recipe, a folder a stage, and the finished model.
 
 RUN/recipe.yaml                          the resolved recipe
+    classes.json                         names of the data set's classes
     s1/ metrics.jsonl                    a line per log step
         state.pt, state.previous.pt      while in training: the newest state and the one before
         weights.safetensors              once the stage is finished, and only then
@@ -9,10 +10,11 @@ RUN/recipe.yaml                          the resolved recipe
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pickle
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +24,13 @@ import yaml
 from sdabn_cli import networks
 from sdabn_cli import recipe as recipes
 from sdabn_cli.errors import SdabnError
-from sdabn_cli.images import write_atomically
+from sdabn_cli.files import write_atomically
+from sdabn_cli.jsonable import finite
 from sdabn_cli.recipe import Recipe
 from sdabn_cli.schedule import Stage
 
 RECIPE = "recipe.yaml"
+CLASSES = "classes.json"
 
 
 def default_path(recipe_name: str) -> Path:
@@ -59,19 +63,49 @@ class Run:
         if self.path.exists() and not self.path.is_dir():
             raise SdabnError(f"{self.path} is a file, not a run directory.", "Give another --run.")
         if not (self.path / RECIPE).is_file():
-            if self.path.is_dir() and any(self.path.iterdir()):
+            visible = self.path.is_dir() and [p for p in self.path.iterdir() if p.name[0] != "."]
+            if visible:
                 raise SdabnError(
                     f"The directory {self.path} is not empty and holds no run ({RECIPE}).",
                     "Give an empty or a new directory with --run.",
                 )
             return
-        changed = recipes.differences(self.read_recipe(), recipe)
+        changed = recipes.differences(self.read_recipe(), recipe, self.begun())
         if changed:
             raise SdabnError(
                 f"The run directory {self.path} belongs to another recipe:\n" + "\n".join(changed),
                 "Give another directory with --run, or the run's own recipe with "
                 f"--recipe {self.path / RECIPE}",
             )
+
+    def read_classes(self) -> list[str] | None:
+        """Classes of the run's data set; None before the first training."""
+        path = self.path / CLASSES
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+    def check_classes(self, classes: Sequence[str]) -> None:
+        """Make sure that the data set still has the classes the run was started with.
+
+        Raises:
+            SdabnError: With both lists.
+        """
+        own = self.read_classes()
+        if own is not None and own != list(classes):
+            raise SdabnError(
+                f"The run {self.path} was trained on the classes {', '.join(own)}; the data set "
+                f"has {', '.join(classes)}.",
+                "Give another directory with --run.",
+            )
+
+    def begun(self) -> list[Stage]:
+        """Stages that are finished or have a state to go on from."""
+        found = []
+        for path in sorted(self.path.iterdir()):
+            with contextlib.suppress(SdabnError):  # not a stage's directory
+                stage = Stage.parse(path.name)
+                if self.stage(stage).status != "missing":
+                    found.append(stage)
+        return found
 
     def read_recipe(self) -> Recipe:
         """Read the recipe this run was started with.
@@ -88,9 +122,10 @@ class Run:
             raise SdabnError(f"{path} is damaged: {error}") from error
         return recipes.validate(content if isinstance(content, dict) else {}, source=str(path))
 
-    def write_recipe(self, recipe: Recipe) -> None:
-        """Record the recipe; call ``check_recipe`` first."""
-        text = recipes.dump(recipe)
+    def claim(self, recipe: Recipe, classes: Sequence[str]) -> None:
+        """Record recipe and classes; call ``check_recipe`` and ``check_classes`` first."""
+        text, names = recipes.dump(recipe), json.dumps(list(classes))
+        write_atomically(self.path / CLASSES, lambda file: file.write(names.encode()))
         write_atomically(self.path / RECIPE, lambda file: file.write(text.encode()))
 
 
@@ -110,7 +145,8 @@ class StageDirectory:
         """``finished``, ``started`` or ``missing``."""
         if self.weights.is_file():
             return "finished"
-        return "started" if self._state.is_file() or self._previous.is_file() else "missing"
+        states = (self._fresh, self._state, self._previous)
+        return "started" if any(path.is_file() for path in states) else "missing"
 
     def save_state(self, state: Mapping[str, Any]) -> None:
         """Keep a training state; the one before it stays as a reserve."""
@@ -122,14 +158,15 @@ class StageDirectory:
     def load_state(self) -> tuple[dict[str, Any] | None, list[str]]:
         """Read the newest readable state, and a warning for each one that is damaged."""
         warnings = []
-        for path in (self._state, self._previous):
+        # A cut between the two moves of save_state leaves the newest state as a fresh one.
+        for path in (self._fresh, self._state, self._previous):
             if not path.is_file():
                 continue
             try:
                 return torch.load(path, map_location="cpu", weights_only=True), warnings
-            except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError) as error:
-                reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-                warnings.append(f"{path} is damaged ({reason}) and is not used.")
+            except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError):
+                warnings.append(f"{path} is damaged and is removed.")
+                path.unlink()  # the next save would put it in the place of the good one before it
         return None, warnings
 
     def finish(self, weights: Mapping[str, torch.Tensor]) -> None:
@@ -142,11 +179,11 @@ class StageDirectory:
         """Append a line to ``metrics.jsonl``."""
         self.path.mkdir(parents=True, exist_ok=True)
         with self._metrics.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(entry) + "\n")
+            file.write(json.dumps(finite(entry), allow_nan=False) + "\n")
 
     def rewind_log(self, step: int) -> None:
         """Drop lines past a step: they belong to work that was lost and is done again."""
-        kept = [line for line in self.read_log() if line["step"] <= step]
+        kept = [line for line in self.read_log() if line.get("step", 0) <= step]
         text = "".join(json.dumps(line) + "\n" for line in kept)
         if self._metrics.exists():
             write_atomically(self._metrics, lambda file: file.write(text.encode()))

@@ -12,9 +12,6 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-#: Side of a tile in pixels, without its halo.
-TILE = 192
-
 
 def denoise(
     denoiser: nn.Module, image: Tensor, condition: Tensor | None, *, tile: int | None

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from sdabn_cli import data, evaluation, metrics, networks, registry
 from sdabn_cli.assembly import ensure_model, frozen_prefix, require_earlier, with_network
@@ -24,7 +25,6 @@ from sdabn_cli.recipe import Recipe
 from sdabn_cli.runs import Run
 from sdabn_cli.schedule import KINDS, Stage, stages
 from sdabn_cli.tasks import task_of
-from sdabn_cli.tiling import TILE
 
 
 class Watcher(Protocol):
@@ -73,7 +73,7 @@ class Training:
 
     @classmethod
     def open(cls, recipe: Recipe, run: Run, compute: Compute, watcher: Watcher) -> Training:
-        """Open the data of a recipe, check every label and claim the run directory.
+        """Open the data of a recipe, check every example and claim the run directory.
 
         Raises:
             SdabnError: If the directory is another recipe's, or the data is missing or wrong;
@@ -83,29 +83,36 @@ class Training:
         check_plugins(recipe)
         splits = (recipe.data.train_split, recipe.data.validation_split)
         train, validation = (data.open_split(recipe.data, split) for split in splits)
+        run.check_classes(train.classes)
         check_class_weights(recipe, train)
         for split in (train, validation):
-            data.check_labels(split)
+            data.check_examples(split)
         for kind in KINDS:  # a network that cannot be built is found before anything is written
             networks.for_kind(recipe, kind, num_classes=len(train.classes))
+        if isinstance(train[0].image, Path) and train[0].image == validation[0].image:
+            watcher.warn("The training and the validation split hold the same images.")
         training = cls(recipe, run, train, validation, compute, watcher)
-        run.write_recipe(recipe)
+        run.claim(recipe, train.classes)
         return training
 
 
 def check_class_weights(recipe: Recipe, dataset: Dataset) -> None:
-    """Make sure that there is a weight a class.
+    """Make sure that there is a weight a class, in every stage that has weights.
 
     Raises:
         SdabnError: With both numbers.
     """
-    weights = recipe.segment.class_weights
-    if weights is not None and len(weights) != len(dataset.classes):
-        raise SdabnError(
-            f"segment.class_weights has {len(weights)} numbers, the data set "
-            f"{len(dataset.classes)} classes.",
-            "Give one weight a class, or null for equal ones.",
-        )
+    settings = {"segment": recipe.segment} | {
+        f"stages.{name}": recipe.for_stage(Stage.parse(name)) for name in recipe.stages
+    }
+    for place, stage_settings in settings.items():
+        weights = getattr(stage_settings, "class_weights", None)
+        if weights is not None and len(weights) != len(dataset.classes):
+            raise SdabnError(
+                f"{place}.class_weights has {len(weights)} numbers, the data set "
+                f"{len(dataset.classes)} classes.",
+                "Give one weight a class, or null for equal ones.",
+            )
 
 
 def train_cascade(training: Training) -> None:
@@ -166,13 +173,14 @@ class StageLoop:
         self._optimizer = build_optimizer(network, self._settings)
         self._task = task_of(stage, self._settings, prefix, training.compute)
         self._directory = training.run.stage(stage)
-        self._began = self._lap = time.monotonic()
+        self._began = self._lap = time.perf_counter()
         self._lap_step = 0
+        self._lap_loss: Tensor | float = 0.0
 
     @property
     def seconds(self) -> float:
         """Time spent on this stage, earlier starts included."""
-        return time.monotonic() - self._began
+        return time.perf_counter() - self._began
 
     def resume(self) -> None:
         """Load the newest readable state, if there is one."""
@@ -192,12 +200,12 @@ class StageLoop:
         watcher.start(self._stage, step=self.step, steps=settings.steps)
         self._network.train()
         for batch in self._batches():
-            loss = self._optimise(batch)
+            self._lap_loss += self._optimise(batch)
             self.step += 1
             last = self.step == settings.steps
             if self._is_due(settings.save_every):
-                self._require_finite(loss)
-            figures = self._log(loss) if last or self._is_due(settings.log_every) else None
+                self._require_finite_loss()
+            figures = self._log() if last or self._is_due(settings.log_every) else None
             watcher.advance(self.step, figures)
             if last or self._is_due(settings.validate_every):
                 watcher.validated(self.step, self._validate())
@@ -207,7 +215,7 @@ class StageLoop:
     def _is_due(self, every: int | None) -> bool:
         return every is not None and self.step % every == 0
 
-    def _batches(self) -> DataLoader:
+    def _batches(self) -> Iterator[data.Sample]:
         recipe, settings = self._training.recipe, self._settings
         samples = data.TrainingSamples(
             self._training.train,
@@ -224,6 +232,7 @@ class StageLoop:
             last_step=settings.steps,
             batch_size=settings.batch_size,
             workers=recipe.data.workers,
+            pin_memory=self._training.compute.device.type == "cuda",
         )
 
     def _optimise(self, batch: data.Sample) -> Tensor:
@@ -232,37 +241,45 @@ class StageLoop:
         batch = data.Sample(*(self._training.compute.send(tensor) for tensor in batch))
         # Dropout follows from the step too, or a resumed run would differ.
         torch.manual_seed(seed_from(self._training.recipe.seed, self._stage.id, "step", self.step))
-        loss = self._task(self._network, batch)
-        self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        try:
+            loss = self._task(self._network, batch)
+            self._optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+        except (RuntimeError, ValueError, TypeError, IndexError) as error:  # anyone's network
+            raise SdabnError(
+                f"The network of {self._stage.id} failed at step {self.step + 1}: {error}",
+                f"The batch is {tuple(batch.clean.shape)}; too little memory asks for a smaller "
+                "batch_size or crop.",
+            ) from error
         self._optimizer.step()
         return loss.detach()
 
-    def _require_finite(self, loss: Tensor) -> float:
-        value = float(loss)
-        if not math.isfinite(value):
+    def _require_finite_loss(self) -> float:
+        """Mean loss since the last log; one that is not a number must not reach a saved state."""
+        mean = float(self._lap_loss) / (self.step - self._lap_step)
+        if not math.isfinite(mean):
             group = "segment" if self._stage.kind == "seg" else "denoise"
             raise SdabnError(
-                f"The loss of {self._stage.id} is {value} at step {self.step}.",
-                "The last saved state is kept. Try a smaller learning rate, in a new run: "
-                f"--set {group}.learning_rate=... --run ...",
+                f"The loss of {self._stage.id} is {mean} at step {self.step}.",
+                "The last saved state is kept. Remove the stage's directory and try a smaller "
+                f"learning rate: --set stages.{self._stage.id}.learning_rate=... or "
+                f"--set {group}.learning_rate=...",
             )
-        return value
+        return mean
 
-    def _log(self, loss: Tensor) -> dict[str, float]:
-        value = self._require_finite(loss)
+    def _log(self) -> dict[str, float]:
         images = (self.step - self._lap_step) * self._settings.batch_size
         figures = {
-            "loss": value,
+            "loss": self._require_finite_loss(),
             "learning_rate": learning_rate(self._settings, self.step - 1),
-            "images_per_second": images / (time.monotonic() - self._lap),
+            "images_per_second": images / max(time.perf_counter() - self._lap, 1e-9),
         }
         self._start_lap()
         self._directory.log({"step": self.step, **figures, "seconds": self.seconds})
         return figures
 
     def _start_lap(self) -> None:
-        self._lap, self._lap_step = time.monotonic(), self.step
+        self._lap, self._lap_step, self._lap_loss = time.perf_counter(), self.step, 0.0
 
     def _validate(self) -> dict[str, float]:
         self._network.eval()
@@ -301,13 +318,14 @@ def validate(
     """
     recipe = training.recipe
     cascade = with_network(prefix, stage, network)
-    cascade.tile = TILE
     result = evaluation.evaluate(
         cascade,
         training.validation,
         None if stage.is_clean else training.noise,
         protocol=metrics.Protocol(
-            noise=None if stage.is_clean else str(recipe.noise), seed=recipe.seed
+            precision=training.compute.precision,
+            noise=None if stage.is_clean else str(recipe.noise),
+            seed=recipe.seed,
         ),
         compute=training.compute,
         limit=recipe.for_stage(stage).validation_images,

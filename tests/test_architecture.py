@@ -19,12 +19,16 @@ PLUGINS = CORE.parent / "plugins"
 LAYERS = (
     {"__main__"},
     {"commands"},
-    {"training", "inference", "evaluation", "plan", "export", "reproduction", "bench", "doctor"},
+    {"training", "inference", "evaluation", "plan"},
     {"assembly", "tasks", "cascade", "data", "networks", "metrics", "losses", "runs", "model"},
     {"contracts", "registry", "recipe", "images", "device", "randomness", "schedule", "console",
-     "tiling", "inputs", "overlay", "optimization"},
-    {"errors", "sdabn_cli"},
+     "tiling", "inputs", "overlay", "optimization", "augmentation"},
+    {"errors", "files", "jsonable", "labels", "sdabn_cli"},
 )  # fmt: skip
+
+#: What a plug-in may import beside Python's own modules.
+OF_PLUGINS = ("torch", "timm", "segmentation_models_pytorch", "PIL", "numpy", "yaml",
+              "sdabn_cli.contracts", "sdabn_plugins")  # fmt: skip
 
 CORE_FILES = sorted(CORE.rglob("*.py"))
 
@@ -39,6 +43,12 @@ def imports(path: Path) -> set[str]:
             assert node.level == 0, f"{path} imports relatively"
             found |= {f"{node.module}.{alias.name}" for alias in node.names}
     return found
+
+
+def parents(name: str) -> set[str]:
+    """A full name and the modules it lies in: ``a.b.c`` gives ``a``, ``a.b`` and ``a.b.c``."""
+    parts = name.split(".")
+    return {".".join(parts[: end + 1]) for end in range(len(parts))}
 
 
 def topic(path: Path) -> str:
@@ -57,6 +67,11 @@ def layer(name: str) -> int:
     found = [number for number, members in enumerate(LAYERS) if name in members]
     assert found, f"give the module {name} a place in LAYERS and in the architecture's description"
     return found[0]
+
+
+def test_every_module_of_the_layers_exists():
+    assert set().union(*LAYERS) == {topic(path) for path in CORE_FILES}
+    assert sum(map(len, LAYERS)) == len(set().union(*LAYERS))
 
 
 @pytest.mark.parametrize("path", CORE_FILES, ids=lambda path: str(path.relative_to(CORE)))
@@ -82,11 +97,21 @@ def test_imports_within_the_core_have_no_cycle():
     assert order.index("cascade") < order.index("training")
 
 
-@pytest.mark.parametrize("path", sorted(PLUGINS.glob("*.py")), ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path", sorted(PLUGINS.rglob("*.py")), ids=lambda path: str(path.relative_to(PLUGINS))
+)
 def test_plugins_know_nothing_of_the_core_but_the_contract(path):
-    own = [name for name in imports(path) if name.split(".")[0] == "sdabn_cli"]
+    allowed = {*sys.stdlib_module_names, *OF_PLUGINS}
 
-    assert all(name.startswith("sdabn_cli.contracts") for name in own)
+    others = [name for name in imports(path) if not parents(name) & allowed]
+
+    assert others == []
+
+
+def test_files_are_written_without_loading_an_image_library():
+    assert {name.split(".")[0] for name in imports(CORE / "files.py")} <= {
+        *sys.stdlib_module_names, "sdabn_cli",
+    }  # fmt: skip
 
 
 def test_importing_the_core_imports_no_plugin():

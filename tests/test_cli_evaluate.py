@@ -146,7 +146,7 @@ def test_the_clean_stage_can_be_measured_on_noisy_images(run, camvid_tree):
         (["--run", "run", "--stage", "s1", "--units", "1"], ["--stage and --units"]),
         (["--run", "run"], ["run holds no finished cascade"]),
         (["--run", "nowhere"], ["nowhere", "run directory"]),
-        (["--run", "nowhere", "--stage", "s0"], ["nowhere is not a run directory"]),
+        (["--run", "nowhere", "--stage", "s0"], ["There is no run directory nowhere"]),
     ],
 )
 def test_what_a_run_does_not_hold_is_refused(run, camvid_tree, arguments, parts):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,11 @@ import torch
 from PIL import Image
 
 from sdabn_cli import data, registry
-from sdabn_cli.contracts import Example
-from sdabn_cli.data import IGNORED, OUTSIDE, Augmentation, TrainingSamples, augment
+from sdabn_cli.augmentation import Augmentation, augment
+from sdabn_cli.contracts import DatasetError, Example
+from sdabn_cli.data import TrainingSamples
 from sdabn_cli.errors import SdabnError
+from sdabn_cli.labels import IGNORED, OUTSIDE
 from sdabn_cli.randomness import generator
 
 
@@ -32,6 +35,31 @@ class Drawn:
     def __getitem__(self, index: int) -> Example:
         image = np.full((*self.size, 3), 10 * index, np.uint8)
         return Example(f"drawn{index}", image, np.zeros(self.size, np.uint8))
+
+
+class Broken(Drawn):
+    """Gives every image once and fails from then on."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(count)
+        self.given: set[int] = set()
+
+    def __getitem__(self, index: int) -> Example:
+        if index in self.given:
+            raise DatasetError("the disk is gone", "Plug it in")
+        self.given.add(index)
+        return super().__getitem__(index)
+
+
+class Given(Drawn):
+    """One example, the one given."""
+
+    def __init__(self, example: Example) -> None:
+        super().__init__(1)
+        self.example = example
+
+    def __getitem__(self, index: int) -> Example:
+        return self.example
 
 
 class Mapped(Drawn):
@@ -174,6 +202,13 @@ def test_every_image_occurs_once_an_epoch_in_an_order_of_its_own():
     assert len({tuple(epoch) for epoch in epochs}) > 1
 
 
+def drawn_batches(
+    source: TrainingSamples, *, first_step: int = 0, last_step: int = 2, workers: int
+) -> list[data.Sample]:
+    steps = {"first_step": first_step, "last_step": last_step}
+    return list(data.batches(source, **steps, batch_size=3, workers=workers, pin_memory=False))
+
+
 def test_the_number_of_loader_processes_does_not_change_the_samples(camvid_tree):
     dataset = registry.build("dataset", "camvid", {}, root=camvid_tree, split="train")
 
@@ -182,9 +217,7 @@ def test_the_number_of_loader_processes_does_not_change_the_samples(camvid_tree)
         source = TrainingSamples(
             dataset, Augmentation((16, 16), (0.8, 1.2)), noise, key=(0, "s1"), cache_mb=1
         )
-        return list(
-            data.batches(source, first_step=first_step, last_step=5, batch_size=3, workers=workers)
-        )
+        return drawn_batches(source, first_step=first_step, last_step=5, workers=workers)
 
     alone, shared, resumed = drawn(0, 0), drawn(2, 0), drawn(0, 3)
 
@@ -192,6 +225,44 @@ def test_the_number_of_loader_processes_does_not_change_the_samples(camvid_tree)
     assert alone[0].clean.shape == (3, 3, 16, 16)
     for one, other in (*zip(alone, shared, strict=True), *zip(alone[3:], resumed, strict=True)):
         assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_damaged_image_is_named_from_whichever_process(camvid_tree, workers):
+    dataset = registry.build("dataset", "camvid", {}, root=camvid_tree, split="train")
+    image = camvid_tree / "train/frame2.png"
+    image.write_bytes(image.read_bytes()[:-400])
+
+    with pytest.raises(SdabnError, match=r"^.*frame2\.png is damaged") as caught:
+        drawn_batches(samples(dataset), workers=workers)
+
+    assert type(caught.value) is SdabnError
+    assert caught.value.problem.startswith(f"{image} is damaged")
+    assert caught.value.hint == "Nothing was written for it."
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_batches_before_a_damaged_one_are_drawn(workers):
+    drawn = data.batches(
+        samples(Broken(3)),
+        first_step=0, last_step=4, batch_size=3, workers=workers, pin_memory=False,
+    )  # fmt: skip
+
+    for _ in range(max(workers, 1)):  # each process draws every image once
+        assert next(drawn).clean.shape == (3, 3, 4, 4)
+    with pytest.raises(DatasetError, match="the disk is gone\nPlug it in") as caught:
+        next(drawn)
+    assert (caught.value.problem, caught.value.hint) == ("the disk is gone", "Plug it in")
+
+
+@pytest.mark.parametrize(
+    "error", [SdabnError("a", "b"), SdabnError("a"), DatasetError("a\nb", "c")]
+)
+def test_an_error_survives_the_way_between_processes(error):
+    copy = pickle.loads(pickle.dumps(error))
+
+    assert type(copy) is type(error)
+    assert (copy.problem, copy.hint, str(copy)) == (error.problem, error.hint, str(error))
 
 
 def test_class_table_knows_classes_the_ignored_and_everything_outside():
@@ -219,21 +290,52 @@ def test_labels_are_translated_and_wrong_ones_named():
         data.read_labels(wrong, Drawn(1))
 
 
-def test_check_labels_names_the_file_and_the_value(camvid_tree):
+def test_check_examples_names_the_file_and_the_value(camvid_tree):
     dataset = registry.build("dataset", "camvid", {}, root=camvid_tree, split="val")
-    data.check_labels(dataset)
+    data.check_examples(dataset)
     Image.fromarray(np.full((44, 60), 77, np.uint8)).save(camvid_tree / "valannot/frame4.png")
 
     with pytest.raises(SdabnError, match=r"frame4\.png: label 77 is outside"):
-        data.check_labels(dataset)
+        data.check_examples(dataset)
 
 
 def test_labels_of_another_size_than_the_image_are_refused(camvid_tree):
     dataset = registry.build("dataset", "camvid", {}, root=camvid_tree, split="val")
-    Image.fromarray(np.zeros((10, 20), np.uint8)).save(camvid_tree / "valannot/frame4.png")
+    Image.fromarray(np.zeros((10, 20), np.uint8)).save(camvid_tree / "valannot/frame5.png")
 
-    with pytest.raises(SdabnError, match=r"frame4 has 60 x 44 pixels, its labels 20 x 10"):
-        data.decode(dataset[0], dataset)
+    for check in (lambda: data.decode(dataset[1], dataset), lambda: data.check_examples(dataset)):
+        with pytest.raises(SdabnError, match=r"frame5\.png has 60 x 44 pixels, its labels 20 x 10"):
+            check()
+
+
+def test_a_size_is_compared_once_the_image_is_turned(tmp_path):
+    wide, tall = np.zeros((10, 20, 3), np.uint8), np.zeros((20, 10), np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(wide).save(tmp_path / "image.jpg", exif=exif)
+    Image.fromarray(tall).save(tmp_path / "tall.png")
+    Image.fromarray(tall.T).save(tmp_path / "wide.png")
+    example = Example("image", tmp_path / "image.jpg", tmp_path / "tall.png")
+
+    data.check_examples(Given(example))
+    with pytest.raises(SdabnError, match=r"image\.jpg has 10 x 20 pixels, its labels 20 x 10"):
+        data.check_examples(Given(example._replace(labels=tmp_path / "wide.png")))
+
+
+def test_check_examples_names_a_file_that_is_no_image(camvid_tree):
+    dataset = registry.build("dataset", "camvid", {}, root=camvid_tree, split="val")
+    (camvid_tree / "val/frame5.png").write_text("a letter")
+
+    with pytest.raises(SdabnError, match=r"val/frame5\.png is not an image"):
+        data.check_examples(dataset)
+
+
+def test_check_examples_draws_nothing_but_the_first_one():
+    dataset = Broken(2)
+
+    data.check_examples(dataset)
+
+    assert dataset.given == {0}
 
 
 def test_an_image_without_labels_cannot_be_trained_on():

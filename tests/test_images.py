@@ -12,6 +12,7 @@ from PIL import Image
 
 from sdabn_cli import images
 from sdabn_cli.errors import SdabnError
+from sdabn_cli.files import write_together
 
 COLOURS = np.array([[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [9, 99, 200]]], np.uint8)
 GREY = np.array([[0, 100], [200, 255]], np.uint8)
@@ -98,17 +99,87 @@ def test_values_of_another_type_are_refused_instead_of_clipped(dtype):
         images.read_image(path)
 
 
+def turned(orientation: int) -> Image.Exif:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return exif
+
+
 def test_exif_turns_are_applied():
     wide = np.zeros((16, 32, 3), np.uint8)
     wide[:, :16] = 250
-    exif = Image.Exif()
-    exif[0x0112] = 6  # turn clockwise by 90 degrees: the left half comes to the top
+    # 6: turn clockwise by 90 degrees: the left half comes to the top
+    path = save("image.jpg", Image.fromarray(wide), exif=turned(6), quality=95)
 
-    array = images.read_image(save("image.jpg", Image.fromarray(wide), exif=exif, quality=95))
+    array = images.read_image(path)
 
     assert array.shape == (32, 16, 3)
     assert array[:14].min() > 200
     assert array[18:].max() < 50
+
+
+@pytest.mark.parametrize("compression", [None, "tiff_lzw"])
+def test_turns_of_deep_tiffs_are_applied_once(compression):
+    wide = np.zeros((16, 32), np.uint16)
+    wide[:, :16] = 60000
+    path = save("image.tif", Image.fromarray(wide), exif=turned(6), compression=compression)
+
+    array = images.read_image(path)
+
+    assert array.shape == (32, 16, 3)
+    assert array[:16].min() == 60000
+    assert array[16:].max() == 0
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 5, 6, 7, 8])
+@pytest.mark.parametrize(
+    ("suffix", "wide"),
+    [(suffix, np.zeros((16, 32, 3), np.uint8)) for suffix in (".png", ".jpg", ".tif", ".webp")]
+    + [(suffix, np.zeros((16, 32), np.uint16)) for suffix in (".png", ".tif")],
+)
+def test_the_size_in_the_header_is_that_of_the_image_read(suffix, wide, orientation):
+    path = save(f"image{suffix}", Image.fromarray(wide), exif=turned(orientation))
+
+    assert images.read_size(path) == images.read_image(path).shape[:2]
+    assert images.read_size(path) == ((32, 16) if orientation > 4 else (16, 32))
+
+
+def test_the_size_is_read_without_decoding():
+    path = noisy_png("image.png")
+    path.write_bytes(path.read_bytes()[:200])
+
+    assert images.read_size(path) == (40, 40)
+
+
+@pytest.mark.parametrize("read", [images.read_image, images.read_labels, images.read_size])
+@pytest.mark.parametrize("suffix", [".tif", ".png", ".webp"])
+def test_a_file_of_several_images_is_refused(read, suffix):
+    frames = [Image.fromarray(GREY), Image.fromarray(GREY.T)]
+    path = save(f"image{suffix}", frames[0], save_all=True, append_images=frames[1:])
+
+    with pytest.raises(SdabnError, match=r"holds 2 pages or frames\.\nOne image a file is read"):
+        read(path)
+
+
+def test_of_a_photograph_with_a_preview_the_photograph_is_read():
+    photo, preview = (Image.fromarray(np.full((16, 16, 3), grey, np.uint8)) for grey in (200, 50))
+    path = save("image.jpg", photo, format="MPO", save_all=True, append_images=[preview])
+
+    assert images.read_image(path).min() > 190
+
+
+@pytest.mark.parametrize("read", [images.read_image, images.read_labels, images.read_size])
+@pytest.mark.parametrize("refused", ["is_file", "open"])
+def test_a_file_that_may_not_be_read_is_called_so(read, refused, monkeypatch):
+    path = noisy_png("image.png")
+
+    def refuse(*arguments: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(*((Path, "is_file") if refused == "is_file" else (Image, "open")), refuse)
+
+    with pytest.raises(SdabnError, match=r"image\.png cannot be read: Permission denied\."):
+        read(path)
 
 
 def noisy_png(name: str) -> Path:
@@ -194,7 +265,7 @@ def test_written_labels_read_back_as_ids_and_show_the_palette():
     ids = np.array([[0, 2], [1, 255]], np.int64)
     palette = [(10, 20, 30), (40, 50, 60), (70, 80, 90)]
 
-    images.write_labels(Path("out/labels.png"), ids, palette)
+    write_together({Path("out/labels.png"): images.labels_writer(ids, palette)})
 
     assert images.read_labels(Path("out/labels.png")).tolist() == ids.tolist()
     shown = images.read_image(Path("out/labels.png"))
@@ -202,33 +273,10 @@ def test_written_labels_read_back_as_ids_and_show_the_palette():
 
 
 def test_a_written_image_reads_back_equal():
-    images.write_image(Path("deep/folder/image.png"), COLOURS)
+    write_together({Path("deep/folder/image.png"): images.image_writer(COLOURS)})
 
     assert np.array_equal(images.read_image(Path("deep/folder/image.png")), COLOURS)
     assert [p.name for p in Path("deep/folder").iterdir()] == ["image.png"]
-
-
-def test_a_writer_that_fails_leaves_the_old_file_and_nothing_else():
-    target = Path("kept.png")
-    images.write_image(target, COLOURS)
-    before = target.read_bytes()
-
-    def write(file) -> None:
-        file.write(b"half of it")
-        raise RuntimeError("the power went")
-
-    with pytest.raises(RuntimeError, match="the power went"):
-        images.write_atomically(target, write)
-
-    assert target.read_bytes() == before
-    assert [p.name for p in Path().iterdir()] == ["kept.png"]
-
-
-def test_a_place_that_cannot_be_written_to_is_named():
-    Path("file").write_text("in the way")
-
-    with pytest.raises(SdabnError, match="cannot be written"):
-        images.write_image(Path("file/image.png"), COLOURS)
 
 
 def test_to_uint8_clips_and_then_rounds():

@@ -167,7 +167,9 @@ def run(
     noise = None if sigma is None else registry.build("noise", "gaussian", {"sigma": sigma})
     halver = Halver()
     cascade = Cascade([Unit(Upper(), halver), Unit(Upper())]).eval()
-    protocol = Protocol(noise=sigma and f"gaussian:sigma={sigma}", seed=seed, clip=clip)
+    protocol = Protocol(
+        precision="float32", noise=sigma and f"gaussian:sigma={sigma}", seed=seed, clip=clip
+    )
     result = evaluation.evaluate(
         cascade, Grey(), noise, protocol=protocol, compute=CPU, limit=limit, with_ssim=False
     )

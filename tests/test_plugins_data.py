@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -9,12 +10,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from sdabn_cli import data, registry
+from sdabn_cli.augmentation import Augmentation
 from sdabn_cli.contracts import Dataset
 from sdabn_cli.errors import SdabnError
 
+SMALL = {"width": 96, "height": 64}
 CLASSES_FILE = """
 classes:
   - {name: background, color: [0, 0, 0]}
@@ -172,7 +176,7 @@ def test_cityscapes_is_read_in_its_original_layout(cityscapes):
         "bonn_000001_000019", "ulm_000004_000019",
     ]  # fmt: skip
     assert len(opened.classes) == len(opened.palette) == 19
-    data.check_labels(opened)
+    data.check_examples(opened)
 
 
 def test_cityscapes_label_ids_become_the_19_classes_and_the_others_are_ignored(cityscapes):
@@ -202,13 +206,54 @@ def test_cityscapes_elsewhere_is_answered_with_the_layout(tmp_path):
         open_split("cityscapes", tmp_path, "val")
 
 
+@pytest.mark.parametrize("name", ["camvid", "cityscapes", "folder"])
+def test_hidden_files_are_passed_over(name, request):
+    root = request.getfixturevalue("camvid_tree" if name == "camvid" else name)
+    names = [example.name for example in open_split(name, root)]
+
+    for image in [p for p in root.rglob("*") if p.suffix in (".png", ".jpg")]:
+        image.with_name(f"._{image.name}").write_bytes(b"")  # as macOS leaves them
+        hidden = image.parent.with_name(f".{image.parent.name}")
+        hidden.mkdir(exist_ok=True)
+        (hidden / image.name).write_bytes(b"")
+
+    assert [example.name for example in open_split(name, root)] == names
+
+
+def test_hidden_folders_are_no_splits(tmp_path):
+    save(tmp_path / "images/a.png", 90)
+    save(tmp_path / "labels/a.png", 0)
+    (tmp_path / "classes.yaml").write_text(CLASSES_FILE)
+    (tmp_path / "images/.thumbnails").mkdir()
+
+    assert len(open_split("folder", tmp_path)) == 1
+
+
+@pytest.mark.parametrize("name", ["camvid", "cityscapes", "folder", "scenes"])
+@pytest.mark.parametrize("noise", ["gaussian", "poisson"])
+def test_samples_can_be_sent_to_a_loader_process(name, noise, request):
+    fixture = {"camvid": "camvid_tree", "scenes": None}.get(name, name)
+    root = request.getfixturevalue(fixture) if fixture else None
+    options = {"count": 2, **SMALL} if name == "scenes" else {}
+    samples = data.TrainingSamples(
+        open_split(name, root, **options),
+        Augmentation((8, 8)),
+        registry.build("noise", noise, {}),
+        key=(0, "s1"),
+        cache_mb=1,
+    )
+
+    before = samples[0]
+    sent = pickle.loads(pickle.dumps(samples))
+
+    for number, sample in ((0, before), (1, samples[1])):
+        assert all(torch.equal(a, b) for a, b in zip(sample, sent[number], strict=True))
+
+
 @pytest.mark.parametrize("name", ["camvid", "cityscapes", "scenes"])
 def test_an_unknown_split_is_answered_with_those_there_are(name, tmp_path):
     with pytest.raises(SdabnError, match="split must be one of train, val, test, not 'dev'"):
         open_split(name, tmp_path, "dev")
-
-
-SMALL = {"width": 96, "height": 64}
 
 
 def test_a_scene_depends_on_seed_split_and_index_alone():

@@ -217,25 +217,29 @@ def test_differences_name_key_and_both_values():
     old = recipe.validate(content(), source="old")
     new = recipe.load(write(content()), ["segment.steps=6", "noise.options.sigma=25"])
 
-    found = recipe.differences(old, new)
+    found = recipe.differences(old, new, [Stage.parse("s1")])
 
     assert len(found) == 2
-    assert "segment.steps: 5 in the run, 6 now" in found
+    assert "s1.steps: 5 in the run, 6 now" in found
     assert any(line.startswith("noise.options.sigma: ") for line in found)
 
 
 def test_what_changes_no_finished_stage_is_no_difference():
     old = recipe.validate(content(), source="old")
     free = ["units=9", "data.root=elsewhere", "data.workers=2", "data.cache_mb=5"]
+    free += ["segment.log_every=3", "denoise.steps=99", "stages={s2: {steps: 1}}"]
 
-    assert recipe.differences(old, recipe.load(write(content()), free)) == []
+    new = recipe.load(write(content()), free)
+
+    assert recipe.differences(old, new, [Stage.parse("s1")]) == []
+    assert recipe.differences(old, new, [Stage.parse("s2")]) == ["s2.steps: 5 in the run, 1 now"]
 
 
 def test_an_option_is_the_same_as_text_and_as_number():
     as_text = recipe.validate(content(), source="text")
     as_number = recipe.load(write(content()), ["noise.options.sigma=50"])
 
-    assert recipe.differences(as_text, as_number) == []
+    assert recipe.differences(as_text, as_number, []) == []
 
 
 #: A value other than the default for every key of a stage.

@@ -54,7 +54,13 @@ def batch_of(opened: Training, count: int) -> data.Sample:
     samples = data.TrainingSamples(
         opened.train, data.Augmentation((16, 16)), opened.noise, key=(0, "d2"), cache_mb=1
     )
-    return next(iter(data.batches(samples, first_step=0, last_step=1, batch_size=count, workers=0)))
+    return next(
+        iter(
+            data.batches(
+                samples, first_step=0, last_step=1, batch_size=count, workers=0, pin_memory=False
+            )
+        )
+    )
 
 
 def test_training_d2_leaves_every_earlier_network_bit_equal(opened):
@@ -136,6 +142,7 @@ def test_a_cascade_trains_in_order_and_writes_exactly_these_files(opened, watche
     assert watcher.finished == order
     assert {p.relative_to(job.run.path).as_posix() for p in job.run.path.rglob("*.*")} == {
         "recipe.yaml",
+        "classes.json",
         *(f"{id_}/metrics.jsonl" for id_ in order),
         *(f"{id_}/weights.safetensors" for id_ in order),
         "model/cascade.json",
@@ -196,10 +203,26 @@ def test_an_earlier_stage_that_was_stopped_is_called_not_finished(opened, watche
 
 
 def test_another_recipes_run_directory_is_refused_with_the_key_that_differs(opened):
-    opened()
+    train(opened(), "s0")
 
-    with pytest.raises(SdabnError, match=r"segment.learning_rate: 0.01 in the run, 0.5 now"):
+    with pytest.raises(SdabnError, match=r"s0.learning_rate: 0.01 in the run, 0.5 now"):
         opened("segment.learning_rate=0.5")
+
+
+def test_stages_that_have_not_begun_may_be_trained_differently(opened):
+    train(opened(), "s0")
+
+    job = opened("denoise.learning_rate=0.5", "stages={s1: {steps: 1}}")
+
+    assert job.recipe.for_stage(Stage.parse("s1")).steps == 1
+
+
+def test_a_run_of_other_classes_is_refused(opened, camvid_tree):
+    train(opened(), "s0")
+    Path("run/classes.json").write_text('["cat", "dog"]')
+
+    with pytest.raises(SdabnError, match="was trained on the classes cat, dog"):
+        opened()
 
 
 def test_a_directory_of_other_files_is_refused(opened):

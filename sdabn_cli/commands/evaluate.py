@@ -61,17 +61,15 @@ def evaluate(
     """Measure every unit of a cascade on a labelled data set."""
     from sdabn_cli import evaluation, registry
     from sdabn_cli.console import emit, progress
-    from sdabn_cli.data import check_labels, open_split
+    from sdabn_cli.data import check_examples, open_split
     from sdabn_cli.device import choose
     from sdabn_cli.metrics import Protocol
     from sdabn_cli.recipe import DataSettings
-    from sdabn_cli.tiling import TILE
 
     compute = choose(device, precision)
     opened = open_split(DataSettings(dataset=dataset, root=data), split)
     cascade, trained_on = _cascade(model, run, stage, units, opened)
-    check_labels(opened)
-    cascade.tile = TILE
+    check_examples(opened)
     spec = None if noise == "none" else noise or trained_on
     noise_model = registry.build("noise", *registry.parse(spec)) if spec else None
     count = len(evaluation.pick(len(opened), limit))
@@ -81,7 +79,7 @@ def evaluate(
             compute.place(cascade),
             opened,
             noise_model,
-            protocol=Protocol(noise=spec, seed=seed),
+            protocol=Protocol(precision=compute.precision, noise=spec, seed=seed),
             compute=compute,
             limit=limit,
             advance=lambda: bar.update(task, advance=1),
@@ -120,13 +118,13 @@ def _cascade(
 
 def _cascade_of_stage(run: Path, name: str, dataset: Dataset) -> tuple[Cascade, str | None]:
     from sdabn_cli.assembly import trained_cascade
-    from sdabn_cli.plan import class_names
     from sdabn_cli.runs import Run
     from sdabn_cli.schedule import Stage
 
     directory, stage = Run(run), Stage.parse(name)
     recipe = directory.read_recipe()
-    _check_classes(class_names(recipe), dataset)
+    if directory.read_classes():
+        _check_classes(directory.read_classes(), dataset)
     cascade = trained_cascade(recipe, directory, stage, len(dataset.classes))
     return cascade, None if stage.is_clean else str(recipe.noise)
 

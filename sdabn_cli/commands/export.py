@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from sdabn_cli.commands import TRAIN, app
-from sdabn_cli.commands.options import DryRun
+from sdabn_cli.commands.options import DryRun, Json
 
 
 @app.command(rich_help_panel=TRAIN)
@@ -17,10 +17,11 @@ def export(
     output: Annotated[Path, typer.Argument(help="Directory of the exported model.")],
     half: Annotated[bool, typer.Option("--half", help="Store float16: half the size.")] = False,
     dry_run: DryRun = False,
+    json: Json = False,
 ) -> None:
     """Copy a finished cascade out of its run, ready for --model."""
     from sdabn_cli import model, networks
-    from sdabn_cli.console import say
+    from sdabn_cli.console import emit, say
     from sdabn_cli.errors import SdabnError
 
     source = model.resolve(str(run))
@@ -35,4 +36,6 @@ def export(
         loaded = {name: networks.read_weights(source / name) for name in files}
         weights = {k: model.halve(v) if half else v for k, v in loaded.items()}
         model.save(output, description, weights)
+    if json:
+        emit({"model": str(output), "networks": files, "dry_run": dry_run})
     say(f"{'Would write' if dry_run else 'Wrote'} {len(files)} networks to {output}.")

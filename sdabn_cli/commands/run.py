@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from sdabn_cli.commands import USE, app
 from sdabn_cli.commands.options import Device, DryRun, Json, Precision, Seed, Units
+
+if TYPE_CHECKING:
+    from sdabn_cli.inference import Report, Runner
+    from sdabn_cli.inputs import Job
 
 Inputs = Annotated[
     list[str], typer.Argument(metavar="INPUT...", help="Image files, folders and globs.")
@@ -31,137 +35,89 @@ DEFAULT_MODEL = "street"
 DEFAULT_OUTPUT = Path("sdabn-output")
 
 
-@app.command(rich_help_panel=USE)
-def run(
-    inputs: Inputs,
-    units: Units = None,
-    model: ModelName = DEFAULT_MODEL,
-    output: Output = DEFAULT_OUTPUT,
-    add_noise: AddNoise = None,
-    seed: Seed = 0,
-    device: Device = "auto",
-    precision: Precision = "auto",
-    dry_run: DryRun = False,
-    json: Json = False,
-) -> None:
-    """Denoise and segment images: writes the denoised image, a label map and an overlay."""
-    products = ["denoised", "labels", "overlay"]
-    _process(
-        products, inputs, units, model, output, add_noise, seed, device, precision, dry_run, json
-    )
+def _register(name: str, products: tuple[str, ...], text: str) -> None:
+    """Register one of the three commands, which differ in what they write alone."""
+
+    @app.command(name, help=text, rich_help_panel=USE)
+    def command(
+        inputs: Inputs,
+        units: Units = None,
+        model: ModelName = DEFAULT_MODEL,
+        output: Output = DEFAULT_OUTPUT,
+        add_noise: AddNoise = None,
+        seed: Seed = 0,
+        device: Device = "auto",
+        precision: Precision = "auto",
+        dry_run: DryRun = False,
+        json: Json = False,
+    ) -> None:
+        from sdabn_cli import registry
+        from sdabn_cli.inputs import check_output, collect
+
+        jobs = collect(inputs, output)
+        noise = registry.build("noise", *registry.parse(add_noise)) if add_noise else None
+        wanted = [*products, "noisy"] if add_noise else list(products)
+        check_output(output)
+
+        from sdabn_cli import inference
+        from sdabn_cli import model as models
+        from sdabn_cli.device import choose
+
+        models.find(model, units=units)
+        compute = choose(device, precision)
+        if dry_run:
+            _show_plan(jobs, wanted, model, json)
+            return
+        loaded = models.load(model, units=units)
+        runner = inference.Runner(loaded, compute, last_denoiser="denoised" in products)
+        report = _process(jobs, runner, wanted, noise, seed)
+        if json and report.done:
+            _emit(report, model, runner)
+        _show(report, add_noise)
 
 
-@app.command(rich_help_panel=USE)
-def denoise(
-    inputs: Inputs,
-    units: Units = None,
-    model: ModelName = DEFAULT_MODEL,
-    output: Output = DEFAULT_OUTPUT,
-    add_noise: AddNoise = None,
-    seed: Seed = 0,
-    device: Device = "auto",
-    precision: Precision = "auto",
-    dry_run: DryRun = False,
-    json: Json = False,
-) -> None:
-    """Denoise images: the first half of [bold]sdabn run[/bold]."""
-    _process(
-        ["denoised"],
-        inputs,
-        units,
-        model,
-        output,
-        add_noise,
-        seed,
-        device,
-        precision,
-        dry_run,
-        json,
-    )
+_register(
+    "run",
+    ("denoised", "labels", "overlay"),
+    "Denoise and segment images: writes the denoised image, a label map and an overlay.",
+)
+_register("denoise", ("denoised",), "Denoise images: the first half of [bold]sdabn run[/bold].")
+_register(
+    "segment", ("labels", "overlay"), "Segment images: the second half of [bold]sdabn run[/bold]."
+)
 
 
-@app.command(rich_help_panel=USE)
-def segment(
-    inputs: Inputs,
-    units: Units = None,
-    model: ModelName = DEFAULT_MODEL,
-    output: Output = DEFAULT_OUTPUT,
-    add_noise: AddNoise = None,
-    seed: Seed = 0,
-    device: Device = "auto",
-    precision: Precision = "auto",
-    dry_run: DryRun = False,
-    json: Json = False,
-) -> None:
-    """Segment images: the second half of [bold]sdabn run[/bold]."""
-    _process(
-        ["labels", "overlay"],
-        inputs,
-        units,
-        model,
-        output,
-        add_noise,
-        seed,
-        device,
-        precision,
-        dry_run,
-        json,
-    )
+def _process(jobs: list[Job], runner: Runner, products: list[str], noise: Any, seed: int) -> Report:
+    from sdabn_cli.console import progress
+    from sdabn_cli.inference import process
 
-
-def _process(
-    products: list[str],
-    inputs: list[str],
-    units: int | None,
-    model_name: str,
-    output: Path,
-    add_noise: str | None,
-    seed: int,
-    device: str,
-    precision: str,
-    dry_run: bool,
-    as_json: bool,
-) -> None:
-    from sdabn_cli import registry
-    from sdabn_cli.console import emit, progress
-    from sdabn_cli.errors import SdabnError
-    from sdabn_cli.inputs import collect
-
-    jobs = collect(inputs, output)
-    noise = None
-    if add_noise is not None:
-        noise = registry.build("noise", *registry.parse(add_noise))
-        products = [*products, "noisy"]
-    if output.exists() and not output.is_dir():
-        raise SdabnError(f"{output} is a file, not a directory.", "Give another --output.")
-
-    from sdabn_cli import inference, model
-    from sdabn_cli.device import choose
-
-    model.find(model_name, units=units)
-    compute = choose(device, precision)
-    if dry_run:
-        _show_plan(jobs, products, model_name, as_json)
-        return
-    loaded = model.load(model_name, units=units)
-    runner = inference.Runner(loaded, compute, last_denoiser="denoised" in products)
     with progress() as bar:
         task = bar.add_task("images", total=len(jobs), info="")
-        report = inference.process(
-            jobs, runner, products=products, noise=noise, seed=seed,
+        return process(
+            jobs,
+            runner,
+            products=products,
+            noise=noise,
+            seed=seed,
             advance=lambda job: bar.update(task, advance=1, info=job.image.name),
-        )  # fmt: skip
-    if len(report.failed) == len(jobs):
-        raise SdabnError("\n".join(entry["error"] for entry in report.failed))
-    if as_json:
-        emit({"images": report.done, "failed": report.failed, "model": model_name,
-              "units": len(loaded), "device": str(compute)})  # fmt: skip
-    _show(report, add_noise)
-    if report.failed:
-        raise typer.Exit(1)
+        )
 
 
-def _show_plan(jobs: list[Any], products: list[str], model_name: str, as_json: bool) -> None:
+def _emit(report: Report, model: str, runner: Runner) -> None:
+    from sdabn_cli.console import emit
+
+    emit(
+        {
+            "images": report.done,
+            "failed": report.failed,
+            "model": model,
+            "units": len(runner.model),
+            "device": str(runner.compute),
+        }
+    )
+
+
+def _show_plan(jobs: list[Job], products: list[str], model_name: str, as_json: bool) -> None:
     from sdabn_cli.console import emit, say
 
     planned = [
@@ -175,9 +131,13 @@ def _show_plan(jobs: list[Any], products: list[str], model_name: str, as_json: b
         say(f"{entry['input']} -> " + ", ".join(entry["outputs"].values()))
 
 
-def _show(report: Any, add_noise: str | None) -> None:
+def _show(report: Report, add_noise: str | None) -> None:
+    """Tell people what was written; exit 1 if some images failed, 2 if all did."""
     from sdabn_cli.console import say, show_table, warn
+    from sdabn_cli.errors import SdabnError
 
+    if not report.done:
+        raise SdabnError("\n".join(entry["error"] for entry in report.failed))
     for entry in report.done:
         say(f"{entry['input']}  {entry['seconds']:.1f} s")
         for product, path in entry["outputs"].items():
@@ -191,3 +151,4 @@ def _show(report: Any, add_noise: str | None) -> None:
         warn(entry["error"])
     if report.failed:
         say(f"{len(report.failed)} of {len(report.failed) + len(report.done)} images failed.")
+        raise typer.Exit(1)

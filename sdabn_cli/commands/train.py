@@ -41,10 +41,10 @@ def train_stage(
 
     stage = Stage(index, kind)
     settings, directory = _settings(recipe, run, data, overrides, None)
-    if not dry_run:
-        from sdabn_cli.assembly import require_earlier
+    from sdabn_cli.assembly import require_earlier
 
-        require_earlier(directory, stage)
+    require_earlier(directory, stage)
+    if not dry_run:
         _train(settings, directory, device, [stage])
     _report(settings, directory, [stage], json)
 

@@ -1,0 +1,62 @@
+"""Files that are there as a whole or not at all, whatever their content."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import IO
+
+from sdabn_cli.errors import SdabnError
+
+Writer = Callable[[IO[bytes]], object]
+"""Writes a file's content to a stream."""
+
+
+def write_atomically(path: Path, write: Writer) -> None:
+    """Write a file in one piece or not at all.
+
+    Raises:
+        SdabnError: If the directory cannot be written to.
+    """
+    write_together({path: write})
+
+
+def write_together(files: Mapping[Path, Writer]) -> None:
+    """Write files to temporary ones beside them, then put each in its place.
+
+    All content is on disk before the first one is put in place. So a writer that fails, or a full
+    disk, changes no file; only a move that fails leaves the files before it in their new places.
+
+    Raises:
+        SdabnError: If a file cannot be written or moved; the file is named.
+    """
+    ready: dict[Path, Path] = {}
+    path = Path()
+    try:
+        for path, write in files.items():
+            if path.is_dir():
+                raise SdabnError(f"{path} cannot be written: it is a directory.")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(
+                dir=path.parent, prefix=f".{path.name}.", delete=False
+            ) as file:
+                ready[path] = Path(file.name)
+                write(file)
+                file.flush()
+                os.fsync(file.fileno())
+        for path, temporary in ready.items():
+            temporary.chmod(0o666 & ~_umask())
+            temporary.replace(path)
+    except OSError as error:
+        raise SdabnError(f"{path} cannot be written: {error}.") from error
+    finally:
+        for temporary in ready.values():
+            temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
