@@ -85,8 +85,11 @@ def evaluate(
             advance=lambda: bar.update(task, advance=1),
         )
     if json:
-        emit(result.as_dict() | {"dataset": dataset, "split": split, "device": str(compute)})
-    _show(result, f"{run or model or 'street'} on {dataset}/{split}")
+        emit(
+            result.as_dict()
+            | {"dataset": dataset, "split": split, "stage": stage, "device": str(compute)}
+        )
+    _show(result, f"{run or model or 'street'} on {dataset}/{split}", alone=stage == "s0")
 
 
 def _cascade(
@@ -140,14 +143,16 @@ def _check_classes(trained: Any, dataset: Dataset) -> None:
         )
 
 
-def _show(result: Any, title: str) -> None:
+def _show(result: Any, title: str, *, alone: bool) -> None:
+    """Show the figures; the clean segmenter s0, measured alone, is no unit."""
     from sdabn_cli.console import say, show_table
 
     rows = []
     if result.noisy:
         rows.append(["noisy image", *(_format(result.noisy.get(key), key) for key in COLUMNS)])
     for unit in result.units:
-        rows.append([f"unit {unit['unit']}", *(_format(unit[key], key) for key in COLUMNS)])
+        name = "s0" if alone else f"unit {unit['unit']}"
+        rows.append([name, *(_format(unit[key], key) for key in COLUMNS)])
     show_table(title, ["", *COLUMNS.values()], rows)
     protocol = result.protocol.as_dict()
     say(f"{result.images} images; " + ", ".join(f"{k} {v}" for k, v in protocol.items()))
