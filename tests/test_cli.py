@@ -91,7 +91,7 @@ def test_the_version_is_printed_on_stdout():
     ("arguments", "message"),
     [
         (["frobnicate"], "frobnicate"),
-        (["run"], "inputs"),
+        (["run"], "INPUT"),
         (["cascade", "--unit", "3"], "--units"),
         (["cascade", "--units", "0"], "--units"),
         (["cascade", "--units", "two"], "integer"),

@@ -12,12 +12,13 @@ from PIL import Image
 
 
 def test_a_stage_can_be_planned_alone(tiny_recipe):
-    result = sdabn(
-        "train-stage", "--index", 2, "--kind", "denoise", "--recipe", tiny_recipe,
-        "--dry-run", "--json",
-    )  # fmt: skip
+    plan = ["train-stage", "--recipe", tiny_recipe, "--dry-run", "--json", "--kind"]
 
-    assert [stage["id"] for stage in json.loads(result.stdout)["stages"]] == ["d2"]
+    first = sdabn(*plan, "seg", "--index", 0)
+    too_early = sdabn(*plan, "denoise", "--index", 2)
+
+    assert [stage["id"] for stage in json.loads(first.stdout)["stages"]] == ["s0"]
+    assert_refused(too_early, "Stage d2 needs stage s1", "train-stage --index 1 --kind seg")
     assert files(Path()) == set()
 
 

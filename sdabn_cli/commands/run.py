@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from sdabn_cli.inputs import Job
 
 Inputs = Annotated[
-    list[str], typer.Argument(metavar="INPUT...", help="Image files, folders and globs.")
+    list[str], typer.Argument(metavar="INPUT", help="Image files, folders and globs.")
 ]
 ModelName = Annotated[
     str, typer.Option("--model", help="Name of a model, or a model or run directory.")
