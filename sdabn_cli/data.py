@@ -123,9 +123,9 @@ def class_table(dataset: Dataset) -> np.ndarray:
 
 
 def check_examples(dataset: Dataset) -> None:
-    """Read every label file of a split and the header of every image file.
+    """Decode every example of a split once.
 
-    So a wrong id, an image of another size or a file that is no image is found before any training.
+    So a wrong id, an image of another size or a damaged file is found before any training.
 
     Raises:
         SdabnError: As ``decode``.
@@ -140,9 +140,7 @@ def check_examples(dataset: Dataset) -> None:
 
 
 def _check_example(example: Example, dataset: Dataset) -> None:
-    image = example.image
-    size = image.shape[:2] if isinstance(image, np.ndarray) else images.read_size(image)
-    _require_one_size(example, size, read_labels(example, dataset).shape)
+    decode(example, dataset)
 
 
 class DecodedCache:

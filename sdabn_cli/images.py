@@ -89,7 +89,7 @@ def _decode(path: Path) -> np.ndarray:
         convert = None if mode in ("L", "LA", "RGB", "RGBA") else "RGB"
         array = iio.imread(path, plugin="pillow", mode=convert, rotate=True, index=0)
     except DAMAGES as error:
-        raise SdabnError(f"{path} is damaged: {error}.", "Nothing was written for it.") from error
+        raise SdabnError(f"{path} is damaged: {error}.") from error
     return array
 
 

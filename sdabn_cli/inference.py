@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from sdabn_cli import files, images, overlay
@@ -23,6 +24,10 @@ from sdabn_cli.randomness import generator
 
 #: Pixels at the edge that PSNR leaves out, as everywhere in sdabn.
 BORDER = 1
+
+#: Pixels by which an image's edge is repeated outwards while it is computed on: denoisers are
+#: trained without their outermost pixels, so what they give there must not be shown.
+FRAME = 1
 
 
 @dataclass(frozen=True)
@@ -75,13 +80,19 @@ class Runner:
             SdabnError: If the model computes values that are not numbers.
         """
         estimates: list[Tensor | None] = []
+        framed = F.pad(noisy, (FRAME,) * 4, mode="replicate")
         with self.compute.autocast():
-            for logits, estimate in self.model.cascade.run(self.compute.send(noisy)):
-                _require_finite(logits, estimate)
+            for output in self.model.cascade.run(self.compute.send(framed)):
+                _require_finite(*output)
+                logits, estimate = (None if part is None else _unframe(part) for part in output)
                 # Only the ids are kept: logits are the largest tensors of all.
                 labels = logits.argmax(1)[0].to(torch.uint8).cpu().numpy()
                 estimates.append(None if estimate is None else estimate.float().cpu())
         return Result(noisy, estimates, labels)
+
+
+def _unframe(framed: Tensor) -> Tensor:
+    return framed[..., FRAME:-FRAME, FRAME:-FRAME]
 
 
 def _require_finite(*computed: Tensor | None) -> None:

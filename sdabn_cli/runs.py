@@ -11,6 +11,7 @@ RUN/recipe.yaml                          the resolved recipe
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import pickle
@@ -74,8 +75,8 @@ class Run:
         if changed:
             raise SdabnError(
                 f"The run directory {self.path} belongs to another recipe:\n" + "\n".join(changed),
-                "Give another directory with --run, or the run's own recipe with "
-                f"--recipe {self.path / RECIPE}",
+                "Give another directory with --run; the run's own recipe is used without --recipe: "
+                f"--run {self.path}",
             )
 
     def read_classes(self) -> list[str] | None:
@@ -150,7 +151,9 @@ class StageDirectory:
 
     def save_state(self, state: Mapping[str, Any]) -> None:
         """Keep a training state; the one before it stays as a reserve."""
-        write_atomically(self._fresh, lambda file: torch.save(dict(state), file))
+        content = io.BytesIO()  # an interrupted torch.save hides the interrupt behind its own error
+        torch.save(dict(state), content)
+        write_atomically(self._fresh, lambda file: file.write(content.getbuffer()))
         if self._state.exists():
             os.replace(self._state, self._previous)
         os.replace(self._fresh, self._state)
@@ -158,6 +161,8 @@ class StageDirectory:
     def load_state(self) -> tuple[dict[str, Any] | None, list[str]]:
         """Read the newest readable state, and a warning for each one that is damaged."""
         warnings = []
+        for leftover in self.path.glob(".*.pt.*"):  # of a save that was killed
+            leftover.unlink()
         # A cut between the two moves of save_state leaves the newest state as a fresh one.
         for path in (self._fresh, self._state, self._previous):
             if not path.is_file():

@@ -35,6 +35,11 @@ class _Commands(TyperGroup):
 
             show_error(error)
             raise typer.Exit(2) from error
+        except KeyboardInterrupt as error:
+            from sdabn_cli.console import say
+
+            say("Stopped. A training goes on from its last saved state with the same command.")
+            raise typer.Exit(130) from error
 
 
 USE, TRAIN, LOOK = "Use a model", "Train and measure", "Look around"
