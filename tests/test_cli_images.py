@@ -260,6 +260,6 @@ def test_the_model_that_comes_with_sdabn_is_the_default_and_removes_noise():
     assert said["model"] == "street"
     assert min(psnr["units"]) > psnr["noisy"] + 9
     denoised = np.asarray(Image.open("out/a.denoised.png")).astype(float)
-    for edge, beside in ((denoised[0], denoised[1]), (denoised[:, -1], denoised[:, -2])):
-        assert abs(edge.mean() - beside.mean()) < 5, "a frame shows"
+    for edge in (np.s_[0], np.s_[-1], np.s_[:, 0], np.s_[:, -1]):
+        assert abs(denoised[edge].mean() - drawn[edge].mean()) < 8, "a frame shows"
     assert files(Path("out")) == results("a", products=(*PRODUCTS, "noisy"))
