@@ -21,10 +21,11 @@ from sdabn_cli.schedule import Stage
 DEFAULT_RECIPE = "scenes/quickstart"
 
 #: May change between two starts of the same run: they change no weight.
-FREE_TO_CHANGE = {"units", "data.root", "data.workers", "data.cache_mb"}
+FREE_TO_CHANGE = {"units", "tensorboard", "data.root", "data.workers", "data.cache_mb"}
 
-#: The same, of a stage.
-WATCHING_KEYS = {"log_every", "save_every", "validate_every", "validation_images"}
+#: The same, of a stage; validations do change weights where they may end the stage.
+WATCHING_KEYS = {"log_every", "save_every", "pictures"}
+JUDGING_KEYS = {"validate_every", "validation_images"}
 
 
 class _Settings(BaseModel):
@@ -72,7 +73,11 @@ class StageSettings(_Settings):
     """How one stage is trained; ``stages`` overrides single keys for single stages."""
 
     steps: Positive
+    """At most this many; with ``patience`` a stage may end earlier."""
     batch_size: Positive
+    """Samples a step, over all processes together."""
+    accumulate: Positive = 1
+    """Parts that every process computes its share of a batch in, one after the other."""
     crop: tuple[Positive, Positive]
     """Height and width."""
     long_side: Positive | None = None
@@ -98,6 +103,12 @@ class StageSettings(_Settings):
     """None validates at the end only."""
     validation_images: Positive | None = None
     """Validate on this many images, evenly spaced; None takes all."""
+    patience: Positive | None = None
+    """End the stage after this many validations in a row without a new best; None never does."""
+    finish_with: Literal["last", "best"] = "last"
+    """Which weights the stage hands on; the others are kept beside them."""
+    pictures: Annotated[int, Field(ge=0)] = 2
+    """Draw this many fixed validation images at every validation."""
 
     @model_validator(mode="after")
     def _check_together(self) -> StageSettings:
@@ -105,6 +116,13 @@ class StageSettings(_Settings):
             raise ValueError(f"turns by 90 degrees need a square crop, not {list(self.crop)}")
         if self.scale[0] > self.scale[1]:
             raise ValueError(f"scale must go from small to large, not {list(self.scale)}")
+        if self.batch_size % self.accumulate:
+            raise ValueError(
+                f"a batch_size of {self.batch_size} cannot be cut into {self.accumulate} equal "
+                "parts (accumulate)"
+            )
+        if self.patience and not self.validate_every:
+            raise ValueError("patience counts validations: set validate_every as well")
         return self
 
 
@@ -139,6 +157,8 @@ class Recipe(_Settings):
     condition: Literal["segmentation", "image", "truth", "none"] = "segmentation"
     condition_form: Literal["probabilities", "logits"] = "probabilities"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    tensorboard: bool = False
+    """Also write TensorBoard event files; needs the extra of that name."""
     segment: SegmentSettings
     denoise: DenoiseSettings
     stages: dict[str, dict[str, Any]] = {}
@@ -338,7 +358,10 @@ def _decisive(recipe: Recipe, stages: Iterable[Stage]) -> dict[str, Any]:
     shared = recipe.model_dump(mode="json", exclude={"segment", "denoise", "stages"})
     flat = {key: value for key, value in _flatten(shared).items() if key not in FREE_TO_CHANGE}
     for stage in stages:
-        settings = recipe.for_stage(stage).model_dump(mode="json", exclude=WATCHING_KEYS)
+        settings = recipe.for_stage(stage)
+        judged = settings.patience or settings.finish_with == "best"
+        free = WATCHING_KEYS if judged else WATCHING_KEYS | JUDGING_KEYS
+        settings = settings.model_dump(mode="json", exclude=free)
         flat |= _flatten(settings, f"{stage.id}.")
     return flat
 
