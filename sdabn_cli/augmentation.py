@@ -11,6 +11,7 @@ from torch import Generator, Tensor
 
 from sdabn_cli import images
 from sdabn_cli.labels import IGNORED
+from sdabn_cli.recipe import StageSettings
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,13 @@ class Augmentation:
     long_side: int | None = None
     flip: bool = True
     turns: bool = False
+
+    @classmethod
+    def of(cls, settings: StageSettings) -> Augmentation:
+        """The augmentation of a stage."""
+        return cls(
+            settings.crop, settings.scale, settings.long_side, settings.flip, settings.turns
+        )
 
 
 def augment(

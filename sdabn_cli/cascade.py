@@ -177,7 +177,7 @@ class Frozen(nn.Module):
         del mode
         return super().train(False)
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def forward(self, *args: object, **kwargs: object) -> object:
-        """Run the module without recording gradients."""
+        """Run the module in inference mode: nothing it returns can carry a gradient."""
         return self.module(*args, **kwargs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from typing import Any
@@ -24,7 +25,10 @@ from sdabn_cli.errors import SdabnError
 from sdabn_cli.jsonable import finite
 from sdabn_cli.schedule import Stage
 
-people = Console(stderr=True)
+#: Where several processes were launched, the first one speaks for all,
+people = Console(stderr=True, quiet=os.environ.get("RANK", "0") != "0")
+#: but every machine reports errors: they may be its own.
+_errors = Console(stderr=True, quiet=os.environ.get("LOCAL_RANK", "0") != "0")
 
 
 def show_error(error: SdabnError) -> None:
@@ -32,7 +36,7 @@ def show_error(error: SdabnError) -> None:
     content = Text(error.problem)
     if error.hint:
         content.append(f"\n{error.hint}", style="dim")
-    people.print(Panel(content, title="Error", title_align="left", border_style="red"))
+    _errors.print(Panel(content, title="Error", title_align="left", border_style="red"))
 
 
 def say(message: str) -> None:
@@ -47,6 +51,8 @@ def warn(message: str) -> None:
 
 def emit(data: Any) -> None:
     """Print data as JSON on stdout; figures that are not finite become null."""
+    if people.quiet:
+        return
     print(json.dumps(finite(data), indent=2, default=str, allow_nan=False))
 
 
@@ -116,7 +122,7 @@ class TrainingDisplay:
             return
         info = (
             f"loss {figures['loss']:.4g}  lr {figures['learning_rate']:.2g}  "
-            f"{figures['images_per_second']:.1f} images/s"
+            f"{figures['images_per_second']:.1f} images/s  data {figures['data_wait']:.0%}"
         )
         self._progress.update(self._task, info=info)
         if not people.is_terminal:
@@ -124,10 +130,18 @@ class TrainingDisplay:
             left = spent / (step - self._first) * (self._steps - step)
             say(f"{self._stage} {step}/{self._steps}  {info}  {_clock(left)} left")
 
+    def validating(self, done: int, images: int) -> None:
+        """Show how far a validation is."""
+        self._progress.update(self._task, info=f"validating {done}/{images}")
+
     def validated(self, step: int, figures: dict[str, float]) -> None:
         """Show validation figures."""
         text = "  ".join(f"{key} {value:.4g}" for key, value in figures.items())
         say(f"{self._stage} step {step}: validation  {text}")
+
+    def ended_early(self, step: int, best_step: int) -> None:
+        """Say that patience has ended the stage."""
+        say(f"{self._stage}: ends at step {step}, because nothing was better than step {best_step}")
 
     def finish(self, stage: Stage, seconds: float) -> None:
         """End the bar of a stage."""

@@ -25,6 +25,9 @@ from sdabn_cli.labels import IGNORED, OUTSIDE
 from sdabn_cli.randomness import generator
 from sdabn_cli.recipe import DataSettings
 
+#: Examples that are decoded at once.
+GROUP = 64
+
 
 def open_split(settings: DataSettings, split: str) -> Dataset:
     """Open one split of the data set that a recipe names.
@@ -130,21 +133,30 @@ def check_examples(dataset: Dataset) -> None:
     Raises:
         SdabnError: As ``decode``.
     """
+    for _ in _decoded(dataset):
+        pass
+
+
+def _decoded(dataset: Dataset) -> Iterator[tuple[int, tuple[np.ndarray, np.ndarray]]]:
+    """Decode every example that lies in files, several at once."""
     _, *parts = dataset[0]
     if all(isinstance(part, np.ndarray) for part in parts):
-        return  # drawn, not read: drawing them all here would be thrown away
-    examples = (dataset[index] for index in range(len(dataset)))
+        return  # drawn, not read: drawing them all here would take longer than it saves
     with ThreadPoolExecutor() as pool:
-        for _ in pool.map(lambda example: _check_example(example, dataset), examples):
-            pass
-
-
-def _check_example(example: Example, dataset: Dataset) -> None:
-    decode(example, dataset)
+        # In groups, so that a large data set is never in memory as a whole.
+        for first in range(0, len(dataset), GROUP):
+            indices = range(first, min(first + GROUP, len(dataset)))
+            examples = [dataset[index] for index in indices]
+            yield from zip(
+                indices, pool.map(lambda example: decode(example, dataset), examples), strict=True
+            )
 
 
 class DecodedCache:
-    """Decoded examples, kept in memory up to a budget; the least recently used go first."""
+    """Decoded examples, kept in memory up to a budget; the least recently used go first.
+
+    What ``fill`` has decoded is shared with loader processes where the system forks them.
+    """
 
     def __init__(self, dataset: Dataset, budget_mb: int) -> None:
         self.dataset = dataset
@@ -157,36 +169,50 @@ class DecodedCache:
             self._kept.move_to_end(index)
             return self._kept[index]
         decoded = decode(self.dataset[index], self.dataset)
-        self._kept[index] = decoded
-        self._used += sum(array.nbytes for array in decoded)
+        self._keep(index, decoded)
         while self._used > self._budget and self._kept:
             _, dropped = self._kept.popitem(last=False)
             self._used -= sum(array.nbytes for array in dropped)
         return decoded
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def fill(self) -> None:
+        """Check every example, as ``check_examples``, and keep what fits the budget.
+
+        Raises:
+            SdabnError: As ``decode``.
+        """
+        for index, decoded in _decoded(self.dataset):
+            if self._used + sum(array.nbytes for array in decoded) <= self._budget:
+                self._keep(index, decoded)
+
+    def _keep(self, index: int, decoded: tuple[np.ndarray, np.ndarray]) -> None:
+        self._kept[index] = decoded
+        self._used += sum(array.nbytes for array in decoded)
 
 
 class TrainingSamples(TorchDataset):
     """Samples of one stage, addressed by their running number from the first step on.
 
     Args:
-        dataset: The training split.
+        decoded: The examples of the training split.
         augmentation: How crops are cut and varied.
         noise: Noise model; None for clean samples.
         key: Seed and stage; with a sample's number it decides everything random about it.
-        cache_mb: Megabytes of decoded images to keep.
     """
 
     def __init__(
         self,
-        dataset: Dataset,
+        decoded: DecodedCache,
         augmentation: Augmentation,
         noise: NoiseModel | None,
         *,
         key: tuple[int, str],
-        cache_mb: int,
     ) -> None:
-        self._decoded = DecodedCache(dataset, cache_mb)
-        self._length = len(dataset)
+        self._decoded = decoded
+        self._length = len(decoded)
         self._augmentation = augmentation
         self._noise = noise
         self._key = key
@@ -199,6 +225,10 @@ class TrainingSamples(TorchDataset):
         noisy = clean if self._noise is None else self._noise(clean, random)
         return Sample(clean, noisy, target)
 
+    def name_of(self, number: int) -> str:
+        """Name of the example that a sample is cut from."""
+        return self._decoded.dataset[self._image_of(number)].name
+
     def _image_of(self, number: int) -> int:
         """Every pass over the images has an order of its own."""
         epoch, position = divmod(number, self._length)
@@ -209,18 +239,22 @@ class TrainingSamples(TorchDataset):
 
 
 class _Batches(TorchDataset):
-    """Batches of samples, addressed by their step.
+    """A process's share of the batches of samples, addressed by their step.
 
     A user's mistake is returned: what a loader process raises reaches the main one as a traceback.
     """
 
-    def __init__(self, samples: TrainingSamples, batch_size: int) -> None:
+    def __init__(
+        self, samples: TrainingSamples, batch_size: int, process: int, processes: int
+    ) -> None:
         self._samples = samples
         self._batch_size = batch_size
+        self._share = batch_size // processes
+        self._offset = process * self._share
 
     def __getitem__(self, step: int) -> Sample | SdabnError:
-        first = step * self._batch_size
-        numbers = range(first, first + self._batch_size)
+        first = step * self._batch_size + self._offset
+        numbers = range(first, first + self._share)
         try:
             return default_collate([self._samples[number] for number in numbers])
         except SdabnError as error:
@@ -235,6 +269,8 @@ def batches(
     batch_size: int,
     workers: int,
     pin_memory: bool,
+    process: int = 0,
+    processes: int = 1,
 ) -> Iterator[Sample]:
     """Draw the batches (``Sample`` of stacked tensors) of a range of steps.
 
@@ -242,15 +278,17 @@ def batches(
         samples: Samples of the stage.
         first_step: Step to begin with.
         last_step: Step to stop before.
-        batch_size: Samples a step.
+        batch_size: Samples a step, over all processes.
         workers: Number of loader processes; 0 draws in this one.
         pin_memory: Put batches where a CUDA device fetches them faster.
+        process: Number of this process, from 0; it draws its own share of every batch.
+        processes: Number of processes; it divides ``batch_size``.
 
     Raises:
         SdabnError: If an example cannot be decoded, in whichever process.
     """
     loader = DataLoader(
-        _Batches(samples, batch_size),
+        _Batches(samples, batch_size, process, processes),
         batch_size=None,  # an item is a batch already
         sampler=range(first_step, last_step),
         num_workers=workers,

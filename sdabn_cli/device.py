@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from sdabn_cli import processes
 from sdabn_cli.errors import SdabnError, did_you_mean
+from sdabn_cli.processes import Processes
 
 #: Flags in /proc/cpuinfo of processors that multiply bfloat16 themselves; others only emulate it.
 NATIVE_BFLOAT16 = {"avx512_bf16", "amx_bf16", "bf16"}
@@ -29,10 +31,12 @@ class Compute:
     Attributes:
         device: Torch device.
         dtype: bfloat16 under autocast, or float32.
+        processes: This process among those that share the work.
     """
 
     device: torch.device
     dtype: torch.dtype
+    processes: Processes = field(default_factory=Processes)
 
     def autocast(self) -> contextlib.AbstractContextManager[object]:
         """Context in which networks run in the chosen precision."""
@@ -65,7 +69,8 @@ class Compute:
             if self.device.type == "cuda"
             else f"CPU, {torch.get_num_threads()} threads"
         )
-        return f"{name}, {self.precision}"
+        count = self.processes.count
+        return f"{name}, {self.precision}" + (f", {count} processes" if count > 1 else "")
 
 
 def choose(device: str = "auto", precision: str = "auto") -> Compute:
@@ -94,6 +99,7 @@ def choose(device: str = "auto", precision: str = "auto") -> Compute:
             "devices.",
             "Use --device cpu, or --device auto.",
         )
+    chosen = _own_device(chosen)
     if precision not in ("auto", "float32", "bfloat16"):
         raise SdabnError(
             f"There is no precision {precision!r}.",
@@ -101,7 +107,24 @@ def choose(device: str = "auto", precision: str = "auto") -> Compute:
         )
     if precision == "auto":
         precision = "bfloat16" if _has_bfloat16(chosen) else "float32"
-    return Compute(chosen, getattr(torch, precision))
+    return Compute(chosen, getattr(torch, precision), processes.of(chosen))
+
+
+def _own_device(device: torch.device) -> torch.device:
+    """The GPU that belongs to this process, where several processes were launched."""
+    if not processes.were_launched() or device.type != "cuda":
+        return device
+    if device.index is not None:
+        raise SdabnError(
+            f"{device} is one GPU, but several processes were launched.",
+            "Use --device cuda: every process of a machine takes its own.",
+        )
+    if processes.local_index() >= torch.cuda.device_count():
+        raise SdabnError(
+            f"There are more processes than GPUs on this machine ({torch.cuda.device_count()}).",
+            "Launch one process a GPU: torchrun --nproc-per-node gpu",
+        )
+    return torch.device("cuda", processes.local_index())
 
 
 def _has_bfloat16(device: torch.device) -> bool:

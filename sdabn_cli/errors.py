@@ -30,3 +30,15 @@ def did_you_mean(value: str, allowed: Iterable[str]) -> str:
     nearest = get_close_matches(value, names, n=1, cutoff=0.5)
     listing = f"Allowed: {', '.join(names)}." if names else "There are none."
     return f"Did you mean {nearest[0]!r}? {listing}" if nearest else listing
+
+
+class Stopped(Exception):
+    """A signal asked the program to stop, and everything worth keeping has been saved.
+
+    Attributes:
+        signal: Number of the signal.
+    """
+
+    def __init__(self, message: str, signal: int) -> None:
+        super().__init__(message)
+        self.signal = signal

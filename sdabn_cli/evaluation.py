@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from sdabn_cli.cascade import Cascade
+from sdabn_cli.cascade import Cascade, UnitOutput
 from sdabn_cli.contracts import Dataset, NoiseModel
 from sdabn_cli.data import decode
 from sdabn_cli.device import Compute
 from sdabn_cli.images import to_unit
 from sdabn_cli.metrics import Protocol, SegmentationScore, psnr, ssim
+from sdabn_cli.processes import Processes
 from sdabn_cli.randomness import generator
 
 
@@ -45,23 +46,44 @@ class Evaluation:
         }
 
 
+class Looked(NamedTuple):
+    """An evaluated image.
+
+    Attributes:
+        index: Its number in the data set.
+        noisy: (3, H, W), not clipped; the clean image where there is no noise.
+        labels: int64 (H, W).
+        outputs: Of every unit, batches of one.
+    """
+
+    index: int
+    noisy: Tensor
+    labels: Tensor
+    outputs: Sequence[UnitOutput]
+
+
 class _DenoisingScore:
-    """Running means of PSNR and SSIM."""
+    """PSNR and SSIM of every image, averaged at the end."""
 
     def __init__(self, protocol: Protocol, *, with_ssim: bool) -> None:
         self._protocol, self._with_ssim = protocol, with_ssim
-        self._psnr: list[float] = []
-        self._ssim: list[float] = []
+        self.figures: list[tuple[int, float, float | None]] = []
 
-    def add(self, image: Tensor, clean: Tensor) -> None:
+    def add(self, index: int, image: Tensor, clean: Tensor) -> None:
         image = image.clamp(0, 1) if self._protocol.clip else image
-        self._psnr.append(psnr(image, clean, border=self._protocol.border))
         similarity = ssim(image, clean) if self._with_ssim else None
-        if similarity is not None:
-            self._ssim.append(similarity)
+        figure = psnr(image, clean, border=self._protocol.border)
+        self.figures.append((index, figure, similarity))
+
+    def collect(self, processes: Processes) -> None:
+        """Take in the figures of all processes, in the order of the images."""
+        self.figures = sorted(processes.gather(self.figures), key=lambda figure: figure[0])
 
     def summary(self) -> dict[str, float | None]:
-        return {"psnr": _mean(self._psnr), "ssim": _mean(self._ssim)}
+        return {
+            "psnr": _mean([figure for _, figure, _ in self.figures]),
+            "ssim": _mean([value for _, _, value in self.figures if value is not None]),
+        }
 
 
 def _mean(values: Sequence[float]) -> float | None:
@@ -86,8 +108,11 @@ def evaluate(
     limit: int | None = None,
     with_ssim: bool = True,
     advance: Callable[[], object] = lambda: None,
+    look: Callable[[Looked], object] | None = None,
 ) -> Evaluation:
     """Run a cascade on whole images and measure every unit.
+
+    Several processes share the images out; all of them return the figures of the whole set.
 
     Args:
         cascade: In eval mode; its last unit may lack a denoiser.
@@ -97,23 +122,30 @@ def evaluate(
         compute: Device and precision.
         limit: Evaluate this many images, evenly spaced.
         with_ssim: Leave out SSIM where it is not needed: it takes longer than PSNR.
-        advance: Called after every image.
+        advance: Called after every image of this process.
+        look: Shown every image of this process with the outputs of all units.
     """
     cascade.tile = compute.tile
     units = len(cascade.units)
     segmentation = [SegmentationScore(len(dataset.classes)) for _ in range(units)]
     denoising = [_DenoisingScore(protocol, with_ssim=with_ssim) for _ in range(units + 1)]
     indices = pick(len(dataset), limit)
-    for clean, noisy, labels in _examples(dataset, indices, noise, protocol.seed):
+    processes = compute.processes
+    own = indices[processes.index :: processes.count]
+    for index, clean, noisy, labels in _examples(dataset, own, noise, protocol.seed):
         if noise is not None:
-            denoising[0].add(noisy, clean)
+            denoising[0].add(index, noisy, clean)
         with compute.autocast():
             outputs = cascade(compute.send(noisy), truth=labels.to(compute.device))
         for unit, output in enumerate(outputs):
             segmentation[unit].add(output.logits.argmax(1).cpu(), labels)
             if output.estimate is not None:
-                denoising[unit + 1].add(output.estimate.float().cpu(), clean)
+                denoising[unit + 1].add(index, output.estimate.float().cpu(), clean)
+        if look is not None:
+            look(Looked(index, noisy[0], labels[0], outputs))
         advance()
+    for score in (*segmentation, *denoising):
+        score.collect(processes)
     figures = [
         {"unit": unit + 1}
         | denoising[unit + 1].summary()
@@ -126,10 +158,10 @@ def evaluate(
 
 def _examples(
     dataset: Dataset, indices: Sequence[int], noise: NoiseModel | None, seed: int
-) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Clean and noisy image (1, 3, H, W) and labels (1, H, W) of every index."""
+) -> Iterator[tuple[int, Tensor, Tensor, Tensor]]:
+    """Every index with its clean and noisy image (1, 3, H, W) and labels (1, H, W)."""
     for index in indices:
         image, labels = decode(dataset[index], dataset)
         clean = torch.from_numpy(to_unit(image)).permute(2, 0, 1)[None].contiguous()
         noisy = clean if noise is None else noise(clean, generator(seed, "evaluate", index))
-        yield clean, noisy, torch.from_numpy(labels.astype("int64"))[None]
+        yield index, clean, noisy, torch.from_numpy(labels.astype("int64"))[None]

@@ -1,35 +1,58 @@
-"""The two losses of Algorithm 1."""
+"""The two losses of Algorithm 1.
+
+Each is a sum over a part of a batch, divided by the size of the whole batch. So the parts of a
+batch, computed one after the other or by several processes, add up to the loss of the whole.
+"""
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from sdabn_cli.labels import IGNORED
 
 
-def segmentation_loss(logits: Tensor, labels: Tensor, class_weights: Tensor | None) -> Tensor:
-    """Cross-entropy, averaged over the labelled pixels.
+def labelled_weight(labels: Tensor, class_weights: Tensor | None) -> Tensor:
+    """Size of a batch for ``segmentation_loss``: its labelled pixels, weighted by their classes.
+
+    Args:
+        labels: int64 (N, H, W), ``IGNORED`` where there is none.
+        class_weights: (K,), or None for equal ones.
+    """
+    labelled = labels[labels != IGNORED]
+    if class_weights is None:
+        return torch.tensor(float(labelled.numel()), device=labels.device)
+    return class_weights[labelled].sum()
+
+
+def segmentation_loss(
+    logits: Tensor, labels: Tensor, class_weights: Tensor | None, size: Tensor
+) -> Tensor:
+    """Cross-entropy, averaged over the labelled pixels of the whole batch.
 
     Args:
         logits: (N, K, H, W).
         labels: int64 (N, H, W), ``IGNORED`` where there is none.
         class_weights: (K,), or None for equal ones.
+        size: ``labelled_weight`` of the whole batch.
     """
+    total = F.cross_entropy(
+        logits.float(), labels, weight=class_weights, ignore_index=IGNORED, reduction="sum"
+    )
     # Without a single labelled pixel the mean would be 0 / 0 and poison the weights.
-    if not (labels != IGNORED).any():
-        return logits.float().sum() * 0
-    return F.cross_entropy(logits.float(), labels, weight=class_weights, ignore_index=IGNORED)
+    return total / size.clamp(min=torch.finfo(torch.float32).tiny)
 
 
-def denoising_loss(estimate: Tensor, clean: Tensor, border: int) -> Tensor:
-    """Half the sum of squared errors of an image, averaged over the batch.
+def denoising_loss(estimate: Tensor, clean: Tensor, border: int, size: Tensor) -> Tensor:
+    """Half the sum of squared errors of an image, averaged over the whole batch.
 
     Args:
         estimate: (N, 3, H, W).
         clean: Same shape, in [0, 1].
         border: Pixels left out at every edge, where the padding shows.
+        size: Images of the whole batch.
     """
     inside = (..., slice(border, -border or None), slice(border, -border or None))
     error = estimate.float()[inside] - clean[inside]
-    return 0.5 * error.square().sum() / len(clean)
+    return 0.5 * error.square().sum() / size

@@ -15,6 +15,7 @@ from torchmetrics.functional.classification import multiclass_confusion_matrix
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from sdabn_cli.labels import IGNORED
+from sdabn_cli.processes import Processes
 
 #: Side of SSIM's window in pixels.
 WINDOW = 11
@@ -107,6 +108,10 @@ class SegmentationScore:
         self.matrix += multiclass_confusion_matrix(
             prediction, labels, num_classes=len(self.matrix), ignore_index=IGNORED
         ).cpu()
+
+    def collect(self, processes: Processes) -> None:
+        """Add up the matrices of all processes."""
+        self.matrix = torch.stack(processes.gather([self.matrix])).sum(0)
 
     def class_iou(self) -> list[float | None]:
         """Intersection over union of every class in percent; None for absent classes."""

@@ -5,6 +5,10 @@ RUN/recipe.yaml                          the resolved recipe
     s1/ metrics.jsonl                    a line per log step
         state.pt, state.previous.pt      while in training: the newest state and the one before
         weights.safetensors              once the stage is finished, and only then
+        best.safetensors                 weights of the best validation, if not the last one
+        last.safetensors                 weights of the last step, if the stage hands on the best
+        pictures/, tensorboard/          to look at
+    .lock                                held by the process that trains
     model/ cascade.json, *.safetensors   all that running and evaluating need
 """
 
@@ -21,6 +25,7 @@ from typing import Any
 
 import torch
 import yaml
+from filelock import FileLock, Timeout
 
 from sdabn_cli import networks
 from sdabn_cli import recipe as recipes
@@ -32,6 +37,7 @@ from sdabn_cli.schedule import Stage
 
 RECIPE = "recipe.yaml"
 CLASSES = "classes.json"
+LOCK = ".lock"
 
 
 def default_path(recipe_name: str) -> Path:
@@ -78,6 +84,23 @@ class Run:
                 "Give another directory with --run; the run's own recipe is used without --recipe: "
                 f"--run {self.path}",
             )
+
+    def lock(self) -> FileLock:
+        """Keep other trainings out of this directory until the lock is released, or we die.
+
+        Raises:
+            SdabnError: If another process trains in it.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.path / LOCK, is_singleton=True)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            raise SdabnError(
+                f"Another process is training in the run directory {self.path}.",
+                "Wait until it is done or stop it, or give another directory with --run.",
+            ) from error
+        return lock
 
     def read_classes(self) -> list[str] | None:
         """Classes of the run's data set; None before the first training."""
@@ -139,6 +162,8 @@ class StageDirectory:
         self._state = path / "state.pt"
         self._previous = path / "state.previous.pt"
         self._fresh = path / "state.fresh.pt"
+        self._best = path / "best.safetensors"
+        self._last = path / "last.safetensors"
         self._metrics = path / "metrics.jsonl"
 
     @property
@@ -174,17 +199,42 @@ class StageDirectory:
                 path.unlink()  # the next save would put it in the place of the good one before it
         return None, warnings
 
-    def finish(self, weights: Mapping[str, torch.Tensor]) -> None:
-        """Write the finished weights and drop the training states."""
-        networks.save_weights(self.weights, weights)
+    def save_best(self, weights: Mapping[str, torch.Tensor]) -> None:
+        """Keep the weights of the best validation so far."""
+        networks.save_weights(self._best, weights)
+
+    def finish(self, last: Mapping[str, torch.Tensor], *, hand_on: str) -> None:
+        """Write the finished weights and drop the training states.
+
+        Args:
+            last: Weights of the last step.
+            hand_on: ``last``, or ``best`` for those that ``save_best`` kept, if there are any.
+        """
+        if hand_on == "best" and self._best.is_file():
+            networks.save_weights(self._last, last)
+            os.replace(self._best, self.weights)
+        else:
+            networks.save_weights(self.weights, last)
         for path in (self._state, self._previous, self._fresh):
             path.unlink(missing_ok=True)
 
+    def drop_best(self) -> None:
+        """Forget the best weights: the last ones are no worse."""
+        self._best.unlink(missing_ok=True)
+
     def log(self, entry: Mapping[str, Any]) -> None:
-        """Append a line to ``metrics.jsonl``."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        with self._metrics.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(finite(entry), allow_nan=False) + "\n")
+        """Append a line to ``metrics.jsonl``.
+
+        Raises:
+            SdabnError: If it cannot be written, such as on a full disk.
+        """
+        line = json.dumps(finite(entry), allow_nan=False) + "\n"
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            with self._metrics.open("a", encoding="utf-8") as file:
+                file.write(line)
+        except OSError as error:
+            raise SdabnError(f"{self._metrics} cannot be written: {error}.") from error
 
     def rewind_log(self, step: int) -> None:
         """Drop lines past a step: they belong to work that was lost and is done again."""

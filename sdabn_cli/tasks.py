@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -10,12 +11,19 @@ from torch import Tensor, nn
 from sdabn_cli.cascade import Frozen, segment, strengthen
 from sdabn_cli.data import Sample
 from sdabn_cli.device import Compute
-from sdabn_cli.losses import denoising_loss, segmentation_loss
+from sdabn_cli.losses import denoising_loss, labelled_weight, segmentation_loss
 from sdabn_cli.recipe import DenoiseSettings, SegmentSettings
 from sdabn_cli.schedule import Stage
 
-Task = Callable[[nn.Module, Sample], Tensor]
-"""Maps the network in training and a batch to the loss."""
+
+class Task(Protocol):
+    """What a stage computes for a batch, or for a part of one."""
+
+    def size(self, batch: Sample) -> Tensor:
+        """What the loss of a batch is divided by; the sizes of its parts add up to it."""
+
+    def loss(self, network: nn.Module, part: Sample, size: Tensor) -> Tensor:
+        """Forward pass and loss of a part of a batch of that size; the prefix runs first."""
 
 
 def task_of(
@@ -24,33 +32,43 @@ def task_of(
     prefix: Frozen,
     compute: Compute,
 ) -> Task:
-    """The stage's forward pass and loss; the prefix runs first, without gradients."""
-    return (_segmentation if stage.kind == "seg" else _denoising)(stage, settings, prefix, compute)
+    """The stage's forward pass and loss."""
+    return (_Segmentation if stage.kind == "seg" else _Denoising)(stage, settings, prefix, compute)
 
 
-def _segmentation(
-    stage: Stage, settings: SegmentSettings, prefix: Frozen, compute: Compute
-) -> Task:
-    weights = settings.class_weights
-    class_weights = None if weights is None else torch.tensor(weights, device=compute.device)
+class _Segmentation:
+    def __init__(
+        self, stage: Stage, settings: SegmentSettings, prefix: Frozen, compute: Compute
+    ) -> None:
+        self._stage, self._prefix, self._compute = stage, prefix, compute
+        weights = settings.class_weights
+        self._weights = None if weights is None else torch.tensor(weights, device=compute.device)
 
-    def task(network: nn.Module, batch: Sample) -> Tensor:
-        with compute.autocast():
-            image, _ = stage_input(prefix, stage, batch)
+    def size(self, batch: Sample) -> Tensor:
+        return labelled_weight(batch.labels, self._weights)
+
+    def loss(self, network: nn.Module, part: Sample, size: Tensor) -> Tensor:
+        with self._compute.autocast():
+            image, _ = stage_input(self._prefix, self._stage, part)
             logits = segment(network, image)
-        return segmentation_loss(logits, batch.labels, class_weights)
-
-    return task
+        return segmentation_loss(logits, part.labels, self._weights, size)
 
 
-def _denoising(stage: Stage, settings: DenoiseSettings, prefix: Frozen, compute: Compute) -> Task:
-    def task(network: nn.Module, batch: Sample) -> Tensor:
-        with compute.autocast():
-            image, condition = stage_input(prefix, stage, batch)
+class _Denoising:
+    def __init__(
+        self, stage: Stage, settings: DenoiseSettings, prefix: Frozen, compute: Compute
+    ) -> None:
+        self._stage, self._prefix, self._compute = stage, prefix, compute
+        self._border = settings.border
+
+    def size(self, batch: Sample) -> Tensor:
+        return torch.tensor(float(len(batch.clean)), device=batch.clean.device)
+
+    def loss(self, network: nn.Module, part: Sample, size: Tensor) -> Tensor:
+        with self._compute.autocast():
+            image, condition = stage_input(self._prefix, self._stage, part)
             estimate = network(image, condition)
-        return denoising_loss(estimate, batch.clean, settings.border)
-
-    return task
+        return denoising_loss(estimate, part.clean, self._border, size)
 
 
 def stage_input(prefix: Frozen, stage: Stage, batch: Sample) -> tuple[Tensor, Tensor | None]:
@@ -69,10 +87,15 @@ def stage_input(prefix: Frozen, stage: Stage, batch: Sample) -> tuple[Tensor, Te
         _stage_input(prefix, stage, Sample(*part))
         for part in zip(*(tensor.split(size) for tensor in batch), strict=True)
     ]
-    if len(parts) == 1:
-        return parts[0]
     images, conditions = zip(*parts, strict=True)
-    return torch.cat(images), None if conditions[0] is None else torch.cat(conditions)
+    return _joined(images), None if conditions[0] is None else _joined(conditions)
+
+
+def _joined(parts: Sequence[Tensor]) -> Tensor:
+    """One batch of parts; one made in inference mode is copied, so that training may use it."""
+    if len(parts) > 1:
+        return torch.cat(tuple(parts))
+    return parts[0].clone() if parts[0].is_inference() else parts[0]
 
 
 def _stage_input(prefix: Frozen, stage: Stage, batch: Sample) -> tuple[Tensor, Tensor | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
@@ -12,11 +13,11 @@ import pytest
 import torch
 from PIL import Image
 
-from sdabn_cli import recipe, registry
+from sdabn_cli import recipe, registry, training
 from sdabn_cli.device import Compute
+from sdabn_cli.job import Training
 from sdabn_cli.runs import Run
 from sdabn_cli.schedule import Stage
-from sdabn_cli.training import Training
 
 torch.set_num_threads(1)
 
@@ -178,6 +179,8 @@ class Recorder:
         self.warnings: list[str] = []
         self.starts: list[tuple[str, int]] = []
         self.finished: list[str] = []
+        self.figures: list[tuple[str, int, dict[str, float]]] = []
+        self.early: list[tuple[str, int, int]] = []
 
     def warn(self, message: str) -> None:
         self.warnings.append(message)
@@ -189,8 +192,14 @@ class Recorder:
         if self.stop_at == (self.starts[-1][0], step):
             raise Stopped(f"power cut in {self.stop_at[0]} at step {step}")
 
-    def validated(self, step: int, figures: dict[str, float]) -> None:
+    def validating(self, done: int, images: int) -> None:
         pass
+
+    def validated(self, step: int, figures: dict[str, float]) -> None:
+        self.figures.append((self.starts[-1][0], step, figures))
+
+    def ended_early(self, step: int, best_step: int) -> None:
+        self.early.append((self.starts[-1][0], step, best_step))
 
     def finish(self, stage: Stage, seconds: float) -> None:
         self.finished.append(stage.id)
@@ -203,12 +212,15 @@ def watcher() -> Recorder:
 
 
 @pytest.fixture
-def opened(tiny_recipe: str, watcher: Recorder) -> Callable[..., Training]:
+def opened(tiny_recipe: str, watcher: Recorder) -> Iterator[Callable[..., Training]]:
     """Open a training of the tiny recipe with overrides: ``opened("units=1", run="a")``."""
     cpu = Compute(torch.device("cpu"), torch.float32)
 
+    stack = contextlib.ExitStack()
+
     def open_training(*overrides: str, run: str = "run") -> Training:
         settings = recipe.load(tiny_recipe, overrides)
-        return Training.open(settings, Run(Path(run)), cpu, watcher)
+        return stack.enter_context(training.opened(settings, Run(Path(run)), cpu, watcher))
 
-    return open_training
+    with stack:
+        yield open_training

@@ -19,10 +19,13 @@ PLUGINS = CORE.parent / "plugins"
 LAYERS = (
     {"__main__"},
     {"commands"},
-    {"training", "inference", "evaluation", "plan"},
+    {"training", "inference", "plan"},
+    {"loop", "validation", "job", "evaluation"},
     {"assembly", "tasks", "cascade", "data", "networks", "metrics", "losses", "runs", "model"},
     {"contracts", "registry", "recipe", "images", "device", "randomness", "schedule", "console",
-     "tiling", "inputs", "overlay", "optimization", "augmentation"},
+     "tiling", "inputs", "overlay", "optimization", "augmentation", "batchnorm", "pictures",
+     "stopping", "tensorboard"},
+    {"processes"},
     {"errors", "files", "jsonable", "labels", "sdabn_cli"},
 )  # fmt: skip
 

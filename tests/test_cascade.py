@@ -260,7 +260,8 @@ def test_frozen_prefix_survives_train_mode():
     before = {name: tensor.clone() for name, tensor in frozen.state_dict().items()}
 
     parent.train()
-    parent(torch.rand(4, 3, 8, 8) + 5)
+    with torch.no_grad():
+        parent(torch.rand(4, 3, 8, 8) + 5)
 
     assert parent[1].training
     assert not norm.training

@@ -13,7 +13,7 @@ from PIL import Image
 from sdabn_cli import data, registry
 from sdabn_cli.augmentation import Augmentation, augment
 from sdabn_cli.contracts import DatasetError, Example
-from sdabn_cli.data import TrainingSamples
+from sdabn_cli.data import DecodedCache, TrainingSamples
 from sdabn_cli.errors import SdabnError
 from sdabn_cli.labels import IGNORED, OUTSIDE
 from sdabn_cli.randomness import generator
@@ -162,7 +162,7 @@ def test_sixteen_bit_images_reach_the_same_unit_interval():
 
 def samples(dataset: Drawn, *, stage: str = "s1", noise: bool = True) -> TrainingSamples:
     model = registry.build("noise", "gaussian", {"sigma": "25"}) if noise else None
-    return TrainingSamples(dataset, Augmentation((4, 4)), model, key=(0, stage), cache_mb=0)
+    return TrainingSamples(DecodedCache(dataset, 0), Augmentation((4, 4)), model, key=(0, stage))
 
 
 def test_a_sample_depends_on_its_number_alone():
@@ -215,7 +215,7 @@ def test_the_number_of_loader_processes_does_not_change_the_samples(camvid_tree)
     def drawn(workers: int, first_step: int) -> list[data.Sample]:
         noise = registry.build("noise", "gaussian", {})
         source = TrainingSamples(
-            dataset, Augmentation((16, 16), (0.8, 1.2)), noise, key=(0, "s1"), cache_mb=1
+            DecodedCache(dataset, 1), Augmentation((16, 16), (0.8, 1.2)), noise, key=(0, "s1")
         )
         return drawn_batches(source, first_step=first_step, last_step=5, workers=workers)
 

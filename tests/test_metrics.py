@@ -15,7 +15,7 @@ from sdabn_cli.cascade import Cascade, Unit
 from sdabn_cli.contracts import Example
 from sdabn_cli.data import IGNORED
 from sdabn_cli.device import Compute
-from sdabn_cli.losses import denoising_loss, segmentation_loss
+from sdabn_cli.losses import denoising_loss, labelled_weight, segmentation_loss
 from sdabn_cli.metrics import Protocol, SegmentationScore
 
 CPU = Compute(torch.device("cpu"), torch.float32)
@@ -101,8 +101,8 @@ def test_the_denoising_loss_is_half_the_squared_error_of_an_image():
     estimate = torch.full((2, 3, 6, 6), 0.1)
 
     # 3 channels of 4 x 4 pixels inside the border, each with an error of 0.01.
-    assert float(denoising_loss(estimate, clean, border=1)) == pytest.approx(0.24)
-    assert float(denoising_loss(estimate, clean, border=0)) == pytest.approx(0.54)
+    assert float(denoising_loss(estimate, clean, 1, torch.tensor(2.0))) == pytest.approx(0.24)
+    assert float(denoising_loss(estimate, clean, 0, torch.tensor(2.0))) == pytest.approx(0.54)
 
 
 def test_the_segmentation_loss_is_the_weighted_cross_entropy_of_labelled_pixels():
@@ -110,15 +110,39 @@ def test_the_segmentation_loss_is_the_weighted_cross_entropy_of_labelled_pixels(
     logits[0, 0, 0, 1] = math.log(3)
     labels = torch.tensor([[[0, 1, IGNORED]]])
 
-    assert float(segmentation_loss(logits, labels, None)) == pytest.approx(math.log(2 * 4) / 2)
-    weighted = segmentation_loss(logits, labels, torch.tensor([1.0, 3.0]))
+    size = labelled_weight(labels, None)
+    loss = segmentation_loss(logits, labels, None, size)
+    assert float(loss) == pytest.approx(math.log(2 * 4) / 2)
+    weights = torch.tensor([1.0, 3.0])
+    weighted = segmentation_loss(logits, labels, weights, labelled_weight(labels, weights))
     assert float(weighted) == pytest.approx((math.log(2) + 3 * math.log(4)) / 4)
+
+
+@pytest.mark.parametrize("weights", [None, torch.tensor([1.0, 3.0, 0.5])])
+def test_the_losses_of_parts_add_up_to_the_mean_over_the_whole_batch(weights):
+    logits, clean = torch.randn(4, 3, 5, 7), torch.rand(4, 3, 5, 7)
+    labels = torch.randint(0, 3, (4, 5, 7))
+    labels[0] = labels[1, 0] = IGNORED
+
+    size = labelled_weight(labels, weights)
+    parts = [
+        segmentation_loss(*part, weights, size)
+        for part in zip(logits.split(1), labels.split(1), strict=True)
+    ]
+    errors = [denoising_loss(x, y, 1, torch.tensor(4.0)) for x, y in
+              zip(logits.split(1), clean.split(1), strict=True)]  # fmt: skip
+
+    mean = torch.nn.functional.cross_entropy(logits, labels, weight=weights, ignore_index=IGNORED)
+    assert float(sum(parts)) == pytest.approx(float(mean), rel=1e-5)
+    inner = (logits - clean)[..., 1:-1, 1:-1]
+    assert float(sum(errors)) == pytest.approx(float(inner.square().sum() / 8), rel=1e-5)
 
 
 def test_a_batch_without_labels_neither_teaches_nor_poisons():
     logits = torch.randn(1, 2, 3, 3, requires_grad=True)
 
-    loss = segmentation_loss(logits, torch.full((1, 3, 3), IGNORED), None)
+    labels = torch.full((1, 3, 3), IGNORED)
+    loss = segmentation_loss(logits, labels, None, labelled_weight(labels, None))
     loss.backward()
 
     assert float(loss.detach()) == 0

@@ -236,11 +236,10 @@ def test_samples_can_be_sent_to_a_loader_process(name, noise, request):
     root = request.getfixturevalue(fixture) if fixture else None
     options = {"count": 2, **SMALL} if name == "scenes" else {}
     samples = data.TrainingSamples(
-        open_split(name, root, **options),
+        data.DecodedCache(open_split(name, root, **options), 1),
         Augmentation((8, 8)),
         registry.build("noise", noise, {}),
         key=(0, "s1"),
-        cache_mb=1,
     )
 
     before = samples[0]

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from sdabn_cli import training
+from sdabn_cli.job import Training
 from sdabn_cli.runs import Run
 from sdabn_cli.schedule import Stage
-from sdabn_cli.training import Training
 
 
 def train(opened: Training, *ids: str) -> None:

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from sdabn_cli import assembly, data, networks, tasks, training
 from sdabn_cli.cascade import segment
 from sdabn_cli.errors import SdabnError
+from sdabn_cli.job import Training
 from sdabn_cli.runs import Run
 from sdabn_cli.schedule import Stage, stages
-from sdabn_cli.training import Training
 
 #: So small a learning rate that a step leaves every weight as it was.
 STILL = ("segment.learning_rate=1.0e-30", "denoise.learning_rate=1.0e-30",
@@ -52,7 +52,7 @@ def all_weights(run: Path) -> dict[str, bytes]:
 
 def batch_of(opened: Training, count: int) -> data.Sample:
     samples = data.TrainingSamples(
-        opened.train, data.Augmentation((16, 16)), opened.noise, key=(0, "d2"), cache_mb=1
+        opened.train, data.Augmentation((16, 16)), opened.noise, key=(0, "d2")
     )
     return next(
         iter(
@@ -141,8 +141,10 @@ def test_a_cascade_trains_in_order_and_writes_exactly_these_files(opened, watche
     order = ["s0", "s1", "d1", "s2", "d2"]
     assert watcher.finished == order
     assert {p.relative_to(job.run.path).as_posix() for p in job.run.path.rglob("*.*")} == {
+        ".lock",
         "recipe.yaml",
         "classes.json",
+        *(f"{id_}/pictures/frame{n}-000003.png" for id_ in order for n in (4, 5)),
         *(f"{id_}/metrics.jsonl" for id_ in order),
         *(f"{id_}/weights.safetensors" for id_ in order),
         "model/cascade.json",

@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 import sdabn_cli
-from sdabn_cli.errors import SdabnError
+from sdabn_cli.errors import SdabnError, Stopped
 
 
 def _show_warning(message: Any, category: Any, filename: str, *_: Any) -> None:
@@ -35,6 +35,11 @@ class _Commands(TyperGroup):
 
             show_error(error)
             raise typer.Exit(2) from error
+        except Stopped as stopped:
+            from sdabn_cli.console import say
+
+            say(str(stopped))
+            raise typer.Exit(128 + stopped.signal) from stopped
         except KeyboardInterrupt as error:
             from sdabn_cli.console import say
 

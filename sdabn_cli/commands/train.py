@@ -98,8 +98,7 @@ def _train(recipe: Recipe, run: Run, device: str, stages: list[Stage] | None) ->
 
     compute = choose(device, recipe.precision)
     say(f"{run.path}: {compute}")
-    with TrainingDisplay() as display:
-        prepared = training.Training.open(recipe, run, compute, display)
+    with TrainingDisplay() as display, training.opened(recipe, run, compute, display) as prepared:
         if stages is None:
             training.train_cascade(prepared)
             return
