@@ -1,0 +1,130 @@
+"""Several processes: the same weights and the same figures as one, started by public launchers."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from sdabn_cli import networks
+from sdabn_cli.batchnorm import SYNCHRONIZED
+from sdabn_cli.device import Compute
+from sdabn_cli.errors import SdabnError
+from sdabn_cli.processes import Processes
+
+#: torchrun takes ``--run`` for its own option ``--run-path`` unless ``--`` stands before it.
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "--",
+            "sdabn_cli")  # fmt: skip
+ACCELERATE = ("-m", "accelerate.commands.launch", "--cpu", "--num_processes=2", "--num_machines=1",
+              "--mixed_precision=no", "--dynamo_backend=no", "--main_process_port=0",
+              "-m", "sdabn_cli")  # fmt: skip
+ALONE = ("-m", "sdabn_cli")
+
+#: Twenty steps of every stage, in batches of four; labels of some classes count more than others.
+SETTINGS = ["--set", "segment.steps=20", "--set", "denoise.steps=20", "--set", "units=1",
+            "--set", "segment.batch_size=4", "--set", "denoise.batch_size=4",
+            "--set", "segment.class_weights=[1,2,3,1,1,1,2,1,1,1,0.5]"]  # fmt: skip
+
+
+def start(*command: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run python with the third-party plug-ins of this test's sys.path."""
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
+        "OMP_NUM_THREADS": "1",
+    }
+    return subprocess.run(
+        [sys.executable, *command], env=environment, cwd=cwd, capture_output=True, text=True,
+        timeout=180, check=False,
+    )  # fmt: skip
+
+
+def weights(run: str, stage: str) -> dict[str, Tensor]:
+    return networks.read_weights(Path(run) / stage / "weights.safetensors")
+
+
+def largest_difference(first: dict[str, Tensor], second: dict[str, Tensor]) -> float:
+    assert first.keys() == second.keys()
+    return max(float((first[key].double() - second[key].double()).abs().max()) for key in first)
+
+
+@pytest.mark.parametrize("launcher", [TORCHRUN, ACCELERATE], ids=["torchrun", "accelerate"])
+def test_two_processes_learn_the_same_weights_as_one_and_measure_the_same(tiny_recipe, launcher):
+    cascade = ["cascade", "--recipe", tiny_recipe, "--device", "cpu", "--json", *SETTINGS]
+
+    alone = start(*ALONE, *cascade, "--run", "alone")
+    both = start(*launcher, *cascade, "--run", "both")
+
+    assert alone.returncode == 0, alone.stderr
+    assert both.returncode == 0, both.stderr
+    for stage in ("s0", "s1", "d1"):
+        assert largest_difference(weights("alone", stage), weights("both", stage)) < 1e-5
+    # The first process alone prints.
+    assert [stage["status"] for stage in json.loads(both.stdout)["stages"]] == ["finished"] * 3
+    assert both.stderr.count("s1: finished") == 1
+
+    if launcher is TORCHRUN:
+        root = Path(tiny_recipe).parent / "camvid"
+        measure = ["evaluate", "--run", "alone", "--dataset", "camvid", "--data", str(root),
+                   "--device", "cpu", "--json"]  # fmt: skip
+        one, two = (start(*way, *measure) for way in (ALONE, TORCHRUN))
+        assert json.loads(one.stdout) | {"device": ""} == json.loads(two.stdout) | {"device": ""}
+        assert json.loads(one.stdout)["images"] == 2
+
+
+def test_a_batch_computed_in_parts_teaches_the_same_where_batches_are_not_normalised(opened):
+    from sdabn_cli import training
+    from sdabn_cli.schedule import Stage
+
+    for run, parts in (("whole", 1), ("parts", 2)):
+        job = opened("units=1", "denoise.steps=20", f"denoise.accumulate={parts}", run=run)
+        for name in ("s0", "s1", "d1"):
+            training.train_stage(job, Stage.parse(name))
+
+    assert 0 < largest_difference(weights("whole", "d1"), weights("parts", "d1")) < 1e-5
+
+
+def test_a_batch_that_cannot_be_shared_out_is_refused():
+    processes = Processes()
+    processes.count = 3
+
+    assert processes.share(12, 2) == 4
+    with pytest.raises(SdabnError, match="batch_size of 8 cannot be shared out equally to 3"):
+        processes.share(8, 1)
+
+
+def test_one_process_exchanges_nothing():
+    alone = Compute(torch.device("cpu"), torch.float32).processes
+    network = nn.Linear(2, 2)
+
+    assert alone.wrap(network) is network
+    assert alone.gather([1, 2]) == [1, 2]
+    assert alone.is_main
+
+
+@pytest.mark.parametrize("kind", list(SYNCHRONIZED), ids=lambda kind: kind.__name__)
+def test_synchronised_batch_norm_of_one_process_is_batch_norm(kind, tmp_path):
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1
+    )
+    try:
+        own, reference = kind(5), kind(5)
+        own.__class__ = SYNCHRONIZED[kind]
+        images = torch.randn(4, 5, 7, 6) * 3 + 2
+        inputs = [images.clone().requires_grad_() for _ in range(2)]
+        results = [norm(x) for norm, x in zip((own, reference), inputs, strict=True)]
+        for result in results:
+            (result * torch.arange(6.0)).square().sum().backward()
+    finally:
+        torch.distributed.destroy_process_group()
+
+    assert torch.allclose(*results, atol=1e-5)
+    assert torch.allclose(inputs[0].grad, inputs[1].grad, rtol=1e-3, atol=1e-2)
+    assert torch.allclose(own.weight.grad, reference.weight.grad, rtol=1e-4)
+    for name, value in reference.state_dict().items():
+        assert torch.allclose(own.state_dict()[name].float(), value.float(), atol=1e-5), name
