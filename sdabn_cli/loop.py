@@ -64,7 +64,8 @@ class StageLoop:
         self._events: Events | None = None
         self._began = time.perf_counter()
         self._losses: list[Tensor] = []
-        self._start_lap()
+        self._lap_loss, self._lap_step = 0.0, 0  # since the last log, whoever began it
+        self._start_clock()
 
     @property
     def seconds(self) -> float:
@@ -83,6 +84,7 @@ class StageLoop:
             self._optimizer.load_state_dict(state["optimizer"])
             self.step = state["step"]
             self._judge = Judge(**state["judge"])
+            self._lap_loss, self._lap_step = state["lap_loss"], state["lap_step"]
             self._began -= state["seconds"]
             self._judge_again()
         if self._processes.is_main:
@@ -109,7 +111,7 @@ class StageLoop:
         watcher.start(self._stage, step=self.step, steps=settings.steps)
         with self._signals, self._open_events():
             self._network.train()
-            self._start_lap()
+            self._start_clock()
             if self.step and self._validates and self._judge.judged_step < self.step:
                 self._validate()  # it was cut short
             batches = self._batches()
@@ -175,7 +177,7 @@ class StageLoop:
     def _next(self, batches: Iterator[data.Sample]) -> data.Sample:
         began = time.perf_counter()
         batch = next(batches)
-        self._lap_wait += time.perf_counter() - began
+        self._data_wait += time.perf_counter() - began
         return data.Sample(*(self._compute.send(tensor) for tensor in batch))
 
     def _optimise(self, batch: data.Sample) -> Tensor:
@@ -247,15 +249,16 @@ class StageLoop:
 
     def _log(self) -> dict[str, float]:
         self._require_finite_losses()
-        steps = max(self.step - self._lap_step, 1)
-        seconds = max(time.perf_counter() - self._lap, 1e-9)
+        seconds = max(time.perf_counter() - self._clock, 1e-9)
+        images = (self.step - self._clock_step) * self._settings.batch_size
         figures = {
-            "loss": self._lap_loss / steps,
+            "loss": self._lap_loss / (self.step - self._lap_step),
             "learning_rate": learning_rate(self._settings, self.step - 1),
-            "images_per_second": steps * self._settings.batch_size / seconds,
-            "data_wait": self._lap_wait / seconds,
+            "images_per_second": images / seconds,
+            "data_wait": self._data_wait / seconds,
         }
-        self._start_lap()
+        self._lap_loss, self._lap_step = 0.0, self.step
+        self._start_clock()
         self._record({"step": self.step, **figures, "seconds": self.seconds}, figures, "train/")
         return figures
 
@@ -265,9 +268,8 @@ class StageLoop:
         if self._events is not None:
             self._events.scalars(self.step, figures, prefix)
 
-    def _start_lap(self) -> None:
-        self._lap, self._lap_step = time.perf_counter(), self.step
-        self._lap_loss = self._lap_wait = 0.0
+    def _start_clock(self) -> None:
+        self._clock, self._clock_step, self._data_wait = time.perf_counter(), self.step, 0.0
 
     def _validate(self) -> None:
         figures = self._validation.run(self.step, self._events, interrupt=self._interrupt)
@@ -280,7 +282,7 @@ class StageLoop:
         self._training.watcher.validated(self.step, figures)
         if self._is_over and not self._is_last:
             self._training.watcher.ended_early(self.step, self._judge.best_step)
-        self._start_lap()
+        self._start_clock()
 
     def _save(self) -> None:
         self._require_finite_losses()
@@ -290,6 +292,8 @@ class StageLoop:
                     "step": self.step,
                     "seconds": self.seconds,
                     "judge": self._judge.as_dict(),
+                    "lap_loss": self._lap_loss,
+                    "lap_step": self._lap_step,
                     "network": self._network.state_dict(),
                     "optimizer": self._optimizer.state_dict(),
                 }
