@@ -227,13 +227,7 @@ def load(name: str, overrides: Iterable[str] = (), **replacements: Any) -> Recip
     Raises:
         SdabnError: Naming every problem at once.
     """
-    path = path_of(name)
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        raise SdabnError(f"{path} is not readable YAML: {error}") from error
-    if not isinstance(content, dict):
-        raise SdabnError(f"{path} is not a recipe: it holds no keys.", "See: sdabn recipes show")
+    content = _read(path_of(name), ())
     for override in overrides:
         key, equals, value = override.partition("=")
         if not equals:
@@ -246,6 +240,44 @@ def load(name: str, overrides: Iterable[str] = (), **replacements: Any) -> Recip
         if value is not None:
             _set(content, key.replace("__", "."), value)
     return validate(content, source=str(name))
+
+
+def _read(path: Path, extending: tuple[Path, ...]) -> dict[str, Any]:
+    """Read a recipe file on top of the one that it extends, if it does.
+
+    Args:
+        path: The file.
+        extending: The files whose chain of ``extends`` has led here.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        raise SdabnError(f"{path} is not readable YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise SdabnError(f"{path} is not a recipe: it holds no keys.", "See: sdabn recipes show")
+    base = content.pop("extends", None)
+    if base is None:
+        return content
+    if not isinstance(base, str):
+        raise SdabnError(
+            f"{path}: extends must be the name of a recipe, not {base!r}.",
+            "For example: extends: cityscapes/awgn50",
+        )
+    beside = path.parent / base
+    found = beside if base.endswith((".yaml", ".yml")) and beside.is_file() else path_of(base)
+    if found.resolve() in (file.resolve() for file in (path, *extending)):
+        raise SdabnError(f"{path} extends itself by way of {found}.", "Remove one extends.")
+    return _merged(_read(found, (path, *extending)), content)
+
+
+def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Groups of keys are merged; plug-ins, lists and single values replace each other."""
+    result = dict(base)
+    for key, value in changes.items():
+        inner = result.get(key)
+        both = isinstance(inner, dict) and isinstance(value, dict) and "name" not in value
+        result[key] = _merged(inner, value) if both else value
+    return result
 
 
 def _value(override: str, text: str) -> Any:

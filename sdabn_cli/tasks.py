@@ -15,6 +15,9 @@ from sdabn_cli.losses import denoising_loss, labelled_weight, segmentation_loss
 from sdabn_cli.recipe import DenoiseSettings, SegmentSettings
 from sdabn_cli.schedule import Stage
 
+#: Pixels of a batch whose maps fit a processor's caches, roughly.
+CACHED_PIXELS = 80_000
+
 
 class Task(Protocol):
     """What a stage computes for a batch, or for a part of one."""
@@ -74,15 +77,17 @@ class _Denoising:
 def stage_input(prefix: Frozen, stage: Stage, batch: Sample) -> tuple[Tensor, Tensor | None]:
     """Run the prefix: what the network in training sees.
 
-    On a CPU the prefix runs image by image: its maps then stay in the caches, which makes it
-    several times faster than a whole batch. Frozen networks do not mix the images of a batch, so
-    the result is the same.
+    On a CPU the prefix runs in parts of a batch whose maps stay in the caches, which makes it
+    several times faster than a batch of large crops. Frozen networks do not mix the images of a
+    batch, so the result is the same.
 
     Returns:
         The image (N, 3, H, W) and, for denoisers, the condition (N, K, H, W) or None.
     """
-    one_by_one = batch.noisy.device.type == "cpu" and len(prefix.module.units) > 0
-    size = 1 if one_by_one else len(batch.noisy)
+    size = len(batch.noisy)
+    if batch.noisy.device.type == "cpu" and len(prefix.module.units) > 0:
+        height, width = batch.noisy.shape[-2:]
+        size = max(1, CACHED_PIXELS // (height * width))
     parts = [
         _stage_input(prefix, stage, Sample(*part))
         for part in zip(*(tensor.split(size) for tensor in batch), strict=True)

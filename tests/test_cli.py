@@ -113,7 +113,7 @@ def test_plugins_list_gives_the_built_ins_as_json_and_nothing_else():
     assert result.returncode == 0
     assert result.stderr == ""
     listed = [p for p in json.loads(result.stdout) if p["distribution"].startswith("sdabn ")]
-    assert len(listed) == 11
+    assert len(listed) == 16
     assert {(p["kind"], p["name"]) for p in listed} == BUILT_IN
     assert all(p.keys() == {"name", "kind", "distribution", "target"} for p in listed)
 

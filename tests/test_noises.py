@@ -13,6 +13,7 @@ from sdabn_cli.errors import SdabnError
 from sdabn_cli.randomness import generator
 
 PIXELS = 3 * 400 * 400
+NOISES = [plugin.name for plugin in registry.plugins("noise")]
 
 
 def noisy(name: str, value: float, *, key: int = 0, **options: str) -> Tensor:
@@ -76,7 +77,7 @@ def test_poisson_noise_takes_a_resized_image_that_dips_below_black():
     assert float(noisy("poisson", -0.01).abs().max()) == 0
 
 
-@pytest.mark.parametrize("name", ["gaussian", "poisson"])
+@pytest.mark.parametrize("name", [name for name in NOISES if name != "jpeg"])
 def test_the_same_generator_state_gives_the_same_noise(name):
     first, again, other = (noisy(name, 0.5, key=key) for key in (1, 1, 2))
 
@@ -84,7 +85,7 @@ def test_the_same_generator_state_gives_the_same_noise(name):
     assert not torch.equal(first, other)
 
 
-@pytest.mark.parametrize("name", ["gaussian", "poisson"])
+@pytest.mark.parametrize("name", NOISES)
 def test_noise_leaves_the_global_random_state_and_the_clean_image_alone(name):
     clean = torch.full((1, 3, 4, 4), 0.5)
     before = torch.get_rng_state()
@@ -101,6 +102,17 @@ def test_noise_leaves_the_global_random_state_and_the_clean_image_alone(name):
         ("gaussian", {"sigma": "-1"}, "sigma must be a number of at least 0 on the 0-255 scale"),
         ("gaussian", {"sigma": "nan"}, "sigma must be a number"),
         ("gaussian", {"sigma": "inf"}, "sigma must be a number"),
+        ("gaussian", {"sigma": "55..0"}, "or a range such as 5..50, not 55..0"),
+        ("gaussian", {"sigma": "5.."}, "or a range such as 5..50, not 5"),
+        ("gaussian", {"sigma": "-1..5"}, "sigma must be a number of at least 0"),
+        ("gaussian", {"sigma": "1..2..3"}, "sigma must be a number of at least 0"),
+        ("speckle", {"sigma": "a..b"}, "sigma must be a number of at least 0"),
+        ("correlated", {"sigma": "-1"}, "sigma must be a number of at least 0"),
+        ("correlated", {"width": "0"}, "width must be a number of pixels above 0 and at most 20"),
+        ("poisson_gaussian", {"peak": "0"}, "peak must be a number above 0"),
+        ("poisson_gaussian", {"read": "-1"}, "read must be a number of at least 0"),
+        ("jpeg", {"quality": "0"}, "quality must be a number from 1 to 95"),
+        ("jpeg", {"quality": "50..99"}, "quality must be a number from 1 to 95, not 50..99"),
         ("poisson", {"peak": "0"}, "peak must be a number above 0, not 0"),
         ("poisson", {"peak": "nan"}, "peak must be a number above 0"),
         ("poisson", {"peak": "inf"}, "peak must be a number above 0"),
@@ -109,3 +121,123 @@ def test_noise_leaves_the_global_random_state_and_the_clean_image_alone(name):
 def test_bad_values_are_refused(name, options, message):
     with pytest.raises(SdabnError, match=message):
         registry.build("noise", name, options)
+
+
+def test_gaussian_noise_of_one_strength_is_white_noise_times_sigma():
+    clean = torch.rand(2, 3, 8, 8, generator=generator("clean"))
+    white = torch.randn(clean.shape, generator=generator("noise"))
+
+    noisy_image = registry.build("noise", "gaussian", {"sigma": "50"})(clean, generator("noise"))
+
+    assert torch.equal(noisy_image, clean + 50 / 255 * white)
+
+
+def test_blind_noise_draws_sigma_for_every_image_evenly_from_its_range():
+    model = registry.build("noise", "gaussian", {"sigma": "10..40"})
+    grey = torch.full((600, 3, 24, 24), 0.5)
+
+    one_batch = (model(grey, generator("batch")) - 0.5).double() * 255
+    sigmas = one_batch.flatten(1).std(1)
+
+    # 1,728 values estimate a deviation to 1.7 % of it.
+    assert 9 < float(sigmas.min()) < 11.5
+    assert 38 < float(sigmas.max()) < 43
+    assert float(sigmas.mean()) == pytest.approx(25, abs=1.2)
+    assert float(sigmas.std()) == pytest.approx(30 / math.sqrt(12), rel=0.08)
+    # Within an image there is one sigma: its three channels agree.
+    channels = one_batch.flatten(2).std(2)
+    assert float((channels / sigmas[:, None] - 1).abs().max()) < 0.15
+
+
+@pytest.mark.parametrize("name", ["gaussian", "speckle", "correlated"])
+def test_clipped_and_quantised_noise_is_what_an_8_bit_file_holds(name):
+    image = noisy(name, 0.9, sigma="60", clip="true", quantize="true")
+
+    levels = image * 255
+    assert torch.allclose(levels, levels.round(), atol=1e-4)
+    assert float(image.max()) == 1
+    assert float(image.min()) >= 0
+    assert torch.equal(noisy(name, 0.9, sigma="60", quantize="true").clamp(0, 1), image)
+
+
+@pytest.mark.parametrize(("value", "peak", "read"), [(0.5, 100, 5), (0.1, 40, 10), (1.0, 400, 0)])
+def test_sensor_noise_has_the_mean_and_the_variance_of_photons_and_reading(value, peak, read):
+    image = noisy("poisson_gaussian", value, peak=str(peak), read=str(read))
+
+    assert float(image.mean()) == pytest.approx(value, rel=0.01)
+    assert float(image.var()) == pytest.approx(value / peak + (read / 255) ** 2, rel=0.02)
+
+
+def test_a_range_of_peaks_is_drawn_on_a_logarithmic_scale():
+    model = registry.build("noise", "poisson_gaussian", {"peak": "10..1000", "read": "0"})
+    white = torch.ones(600, 3, 24, 24)
+
+    peaks = 1 / model(white, generator("peaks")).double().flatten(1).var(1)
+
+    assert float(peaks.log10().mean()) == pytest.approx(2, abs=0.08)
+    assert float(peaks.min()) < 12
+    assert float(peaks.max()) > 850
+
+
+@pytest.mark.parametrize("value", [0.25, 1.0])
+def test_speckle_grows_with_the_image(value):
+    image = noisy("speckle", value, sigma="50")
+
+    assert float(image.mean()) == pytest.approx(value, rel=0.01)
+    assert float(image.std()) == pytest.approx(value * 50 / 255, rel=0.01)
+    assert float(noisy("speckle", 0.0).abs().max()) == 0
+
+
+@pytest.mark.parametrize("width", [0.7, 1.5, 3.0])
+def test_correlated_noise_has_its_deviation_and_the_correlation_of_its_filter(width):
+    noise = (noisy("correlated", 0.5, sigma="25", width=str(width)) - 0.5) * 255 / 25
+
+    assert float(noise.std()) == pytest.approx(1, rel=0.03)
+    for distance in (1, 2, 5):
+        along = float((noise[..., distance:] * noise[..., :-distance]).mean())
+        down = float((noise[..., distance:, :] * noise[..., :-distance, :]).mean())
+        expected = math.exp(-(distance**2) / (4 * width**2))
+        assert along == pytest.approx(expected, abs=0.04)
+        assert down == pytest.approx(expected, abs=0.04)
+    edge = noise[..., :2].std() / noise[..., 200:202].std()
+    assert float(edge) == pytest.approx(1, abs=0.25)
+
+
+def textured() -> Tensor:
+    rows, columns = torch.meshgrid(torch.arange(96.0), torch.arange(96.0), indexing="ij")
+    wave = 0.5 + 0.2 * torch.sin(rows / 3) * torch.cos(columns / 5) + 0.1 * torch.sin(columns)
+    return wave.expand(3, 96, 96).contiguous()
+
+
+def test_jpeg_gets_better_with_quality():
+    clean = textured()
+
+    errors = [
+        float((registry.build("noise", "jpeg", {"quality": str(q)})(clean, generator(0)) - clean)
+              .square().mean()) for q in (5, 20, 50, 90)
+    ]  # fmt: skip
+
+    assert errors == sorted(errors, reverse=True)
+    assert errors[0] > 20 * errors[-1]
+
+
+def test_strong_jpeg_leaves_steps_between_its_blocks_of_8_pixels():
+    ramp = torch.linspace(0.2, 0.8, 96).expand(3, 96, 96).contiguous()
+
+    image = registry.build("noise", "jpeg", {"quality": "3"})(ramp, generator(0))
+
+    steps = (image[..., 1:] - image[..., :-1]).abs().mean((0, 1))
+    between = steps[7::8].mean()
+    inside = torch.cat([steps[offset::8] for offset in range(7)]).mean()
+    assert float(between) > 3 * float(inside)
+
+
+def test_jpeg_takes_a_batch_and_draws_a_quality_for_every_image():
+    model = registry.build("noise", "jpeg", {"quality": "5..90"})
+    batch = textured().expand(6, 3, 96, 96)
+
+    compressed = model(batch, generator("qualities"))
+
+    errors = (compressed - batch).square().mean((1, 2, 3))
+    assert compressed.shape == batch.shape
+    assert len(errors.unique()) > 3

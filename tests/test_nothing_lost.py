@@ -93,7 +93,6 @@ def test_killed_at_random_moments_it_ends_in_the_weights_of_an_uninterrupted_run
             break
     finish(start(tiny_recipe, "killed"))
 
-    print(f"{kills} kills, one of them during a save: {saving}")
     assert kills >= 3
     assert saving
     assert finished("killed") == finished("whole")

@@ -1,4 +1,4 @@
-"""The data sets ``folder``, ``cityscapes`` and ``scenes``: what they give and what they refuse."""
+"""The data sets ``folder``, ``cityscapes``, ``outdoorseg`` and ``scenes``: what they give and what they refuse."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from sdabn_cli import data, registry
 from sdabn_cli.augmentation import Augmentation
 from sdabn_cli.contracts import Dataset
 from sdabn_cli.errors import SdabnError
+from sdabn_cli.labels import IGNORED
 
 SMALL = {"width": 96, "height": 64}
 CLASSES_FILE = """
@@ -327,3 +328,50 @@ def test_scenes_are_drawn_without_torch():
     )
 
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+@pytest.fixture
+def outdoorseg(tmp_path: Path) -> Path:
+    """OutdoorSeg's layout as distributed: 18 images without a split."""
+    root = tmp_path / "outdoorseg"
+    for number in range(18):
+        save(root / "OutdoorSeg_img" / f"scene{number:02d}.jpg", 90)
+        labels = np.full((12, 16), number % 8, np.uint8)
+        labels[0, :2] = (8, 255)
+        save(root / "OutdoorSeg_anno" / f"scene{number:02d}.png", labels)
+    return root
+
+
+def test_outdoorseg_as_distributed_gives_every_ninth_image_to_val(outdoorseg):
+    train, val = open_split("outdoorseg", outdoorseg), open_split("outdoorseg", outdoorseg, "val")
+
+    assert (len(train), len(val)) == (16, 2)
+    assert [val[i].name for i in range(2)] == ["scene08", "scene17"]
+    assert not {train[i].name for i in range(16)} & {val[i].name for i in range(2)}
+    image, labels = data.decode(train[9], train)  # scene10: the ninth is in val
+    assert image.shape == (12, 16, 3)
+    assert labels[0, :3].tolist() == [IGNORED, IGNORED, 2]
+    assert (labels[1:] == 2).all()
+
+
+def test_outdoorseg_takes_a_split_of_ones_own(tmp_path):
+    for split, names in (("training", "ab"), ("validation", "c")):
+        for name in names:
+            save(tmp_path / "images" / split / f"{name}.jpg", 90)
+            save(tmp_path / "annotations" / split / f"{name}.png", 7)
+
+    train, val = (open_split("outdoorseg", tmp_path, split) for split in ("train", "val"))
+
+    assert [train[i].name for i in range(2)] == ["a", "b"]
+    assert len(val) == 1
+    assert val[0].labels == tmp_path / "annotations/validation/c.png"
+
+
+def test_outdoorseg_names_what_is_missing(outdoorseg, tmp_path):
+    with pytest.raises(SdabnError, match="There is no split 'train' of OutdoorSeg in"):
+        open_split("outdoorseg", tmp_path / "nowhere")
+    (outdoorseg / "OutdoorSeg_anno/scene03.png").unlink()
+    with pytest.raises(SdabnError, match=r"scene03.jpg has no label image .*scene03.png"):
+        open_split("outdoorseg", outdoorseg)
+    with pytest.raises(SdabnError, match="split must be one of train, val"):
+        open_split("outdoorseg", outdoorseg, "test")

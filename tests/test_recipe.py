@@ -10,7 +10,9 @@ import yaml
 
 from sdabn_cli import recipe
 from sdabn_cli.errors import SdabnError
-from sdabn_cli.schedule import Stage
+from sdabn_cli.plan import describe
+from sdabn_cli.runs import Run
+from sdabn_cli.schedule import Stage, stages
 
 CPU_RECIPE = "camvid/awgn50-cpu"
 
@@ -248,7 +250,8 @@ OTHER = {
     "flip": False, "turns": True, "optimizer": "adamw", "learning_rate": 0.7,
     "final_learning_rate": 0.01, "power": 1.5, "warmup_steps": 3, "momentum": 0.8,
     "weight_decay": 0.2, "log_every": 2, "save_every": 4, "validate_every": 6,
-    "validation_images": 8, "class_weights": [1.0, 2.0], "border": 3,
+    "validation_images": 8, "accumulate": 7, "patience": 5, "finish_with": "best", "pictures": 1,
+    "class_weights": [1.0, 2.0], "border": 3,
 }  # fmt: skip
 
 
@@ -266,3 +269,130 @@ def test_every_key_of_a_stage_arrives(group, stage, settings):
     assert all(default[key] != value for key, value in given.items())
     assert by_kind.for_stage(Stage.parse(stage)).model_dump() == given
     assert by_stage.for_stage(Stage.parse(stage)).model_dump() == given
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"accumulate": 3}, "a batch_size of 2 cannot be cut into 3 equal parts"),
+        ({"patience": 3}, "patience counts validations: set validate_every as well"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(change, message):
+    with pytest.raises(SdabnError, match=message):
+        recipe.validate(changed("segment", content()["segment"] | change), source="test")
+
+
+@pytest.mark.parametrize(("judged", "refused"), [(None, False), (3, True)])
+def test_the_rhythm_of_validations_is_free_unless_it_decides_when_a_stage_ends(judged, refused):
+    rhythms = [
+        recipe.validate(
+            changed(
+                "segment", content()["segment"] | {"validate_every": every, "patience": judged}
+            ),
+            source="test",
+        )
+        for every in (10, 20)
+    ]
+
+    assert bool(recipe.differences(*rhythms, [Stage.parse("s1")])) == refused
+
+
+def test_a_recipe_extends_another_and_the_command_line_both():
+    loaded = recipe.load("cityscapes/awgn30", ["segment.steps=7"])
+    base = recipe.load("cityscapes/awgn50")
+
+    assert str(loaded.noise) == "gaussian:sigma=30"
+    assert loaded.segment.steps == 7
+    assert loaded.model_copy(update={"noise": base.noise, "segment": base.segment}) == base
+    assert "extends" not in recipe.dump(loaded)
+
+
+def test_extending_merges_groups_and_replaces_lists_and_plugins(tmp_path):
+    (tmp_path / "base.yaml").write_text(yaml.safe_dump(content()), encoding="utf-8")
+    own = tmp_path / "own.yaml"
+    own.write_text(
+        "extends: base.yaml\nnoise: {name: poisson, options: {peak: 30}}\n"
+        "segment: {crop: [8, 16]}\nstages: {s1: {steps: 3}}\n",
+        encoding="utf-8",
+    )
+
+    loaded, base = recipe.load(str(own)), recipe.load(str(tmp_path / "base.yaml"))
+
+    assert str(loaded.noise) == "poisson:peak=30"
+    assert loaded.segment == base.segment.model_copy(update={"crop": (8, 16)})
+    assert loaded.for_stage(Stage.parse("s1")).steps == 3
+
+
+@pytest.mark.parametrize(
+    ("base", "message"),
+    [
+        ("cityscapes/awgn5", "There is no recipe called 'cityscapes/awgn5'.*"),
+        ("own.yaml", "extends itself"),
+        ("[1]", "extends must be the name of a recipe"),
+    ],
+)
+def test_a_base_that_is_wrong_is_refused(tmp_path, base, message):
+    own = tmp_path / "own.yaml"
+    own.write_text(f"extends: {base}\n", encoding="utf-8")
+
+    with pytest.raises(SdabnError, match=message):
+        recipe.load(str(own))
+
+
+#: The settings of the released experiment, from its published configurations.
+PUBLISHED = {
+    "cityscapes": {
+        "segment": {"crop": (512, 1024), "batch_size": 40, "steps": round(484 * 2975 / 40),
+                    "scale": (0.5, 2.1), "long_side": 2048, "turns": False},
+        "denoise": {"crop": (192, 192), "batch_size": 64, "steps": round(2000 * 2975 / 64),
+                    "turns": False},
+    },
+    "outdoorseg": {
+        "segment": {"crop": (480, 480), "batch_size": 48, "steps": 300 * 8800 // 48,
+                    "scale": (0.5, 1.1), "long_side": 960, "turns": False},
+        "denoise": {"crop": (120, 120), "batch_size": 64, "steps": 2500 * 8800 // 64,
+                    "turns": True},
+    },
+}  # fmt: skip
+OF_SEGMENTERS = {"optimizer": "sgd", "learning_rate": 0.03, "momentum": 0.9, "weight_decay": 5e-4,
+                 "power": 0.9, "final_learning_rate": 0, "flip": True}  # fmt: skip
+OF_DENOISERS = {"optimizer": "adam", "learning_rate": 1e-3, "final_learning_rate": 1e-4,
+                "power": 1.5, "weight_decay": 1e-4, "flip": True, "border": 1}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("dataset", "noises"),
+    [
+        ("cityscapes", {"awgn50": "gaussian:sigma=50", "awgn30": "gaussian:sigma=30",
+                        "awgn10": "gaussian:sigma=10", "poisson": "poisson"}),
+        ("outdoorseg", {"awgn50": "gaussian:sigma=50", "awgn25": "gaussian:sigma=25",
+                        "poisson": "poisson"}),
+    ],
+)  # fmt: skip
+def test_the_papers_recipes_have_the_settings_of_the_released_experiment(dataset, noises):
+    for name, noise in noises.items():
+        loaded = recipe.load(f"{dataset}/{name}")
+        assert str(loaded.noise) == noise
+        assert (loaded.units, loaded.condition) == (3, "segmentation")
+        for group, common in (("segment", OF_SEGMENTERS), ("denoise", OF_DENOISERS)):
+            expected = common | PUBLISHED[dataset][group]
+            settings = getattr(loaded, group).model_dump()
+            assert {key: settings[key] for key in expected} == expected
+        assert bool(loaded.segment.class_weights) == (dataset == "cityscapes")
+
+
+#: Parameters of S and D at a data set's number of classes.
+SIZES = {"cityscapes": (3_939_579, 114_176), "outdoorseg": (3_936_598, 114_000)}
+
+
+@pytest.mark.parametrize("name", recipe.names())
+def test_every_recipe_can_be_planned(name, tmp_path):
+    loaded = recipe.load(name)
+
+    plan = describe(loaded, Run(tmp_path / "run"), stages(loaded.units))
+
+    assert [stage["id"] for stage in plan["stages"]] == ["s0", "s1", "d1", "s2", "d2", "s3", "d3"]
+    sizes = SIZES.get(name.split("/")[0])
+    for stage in plan["stages"] if sizes else ():
+        assert stage["parameters"] == sizes[stage["kind"] == "denoise"]
