@@ -128,7 +128,7 @@ class TrainingDisplay:
         if not people.is_terminal:
             spent = time.monotonic() - self._began
             left = spent / (step - self._first) * (self._steps - step)
-            say(f"{self._stage} {step}/{self._steps}  {info}  {_clock(left)} left")
+            say(f"{self._stage} {step}/{self._steps}  {info}  {clock(left)} left")
 
     def validating(self, done: int, images: int) -> None:
         """Show how far a validation is."""
@@ -146,10 +146,11 @@ class TrainingDisplay:
     def finish(self, stage: Stage, seconds: float) -> None:
         """End the bar of a stage."""
         self._progress.remove_task(self._task)
-        say(f"{stage.id}: finished after {_clock(seconds)}")
+        say(f"{stage.id}: finished after {clock(seconds)}")
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """Write a duration as 1:02:03 or 2:03."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -20,7 +20,9 @@ from sdabn_cli.commands import app
 HEAVY = ("torch", "timm", "numpy", "pydantic")
 BUILT_IN = {
     ("segmenter", "hrnet"), ("segmenter", "smp"), ("denoiser", "ddfn"), ("denoiser", "smp"),
-    ("noise", "gaussian"), ("noise", "poisson"), ("dataset", "camvid"), ("dataset", "cityscapes"),
+    ("noise", "gaussian"), ("noise", "poisson"), ("noise", "poisson_gaussian"), ("noise", "jpeg"),
+    ("noise", "speckle"), ("noise", "correlated"), ("dataset", "outdoorseg"),
+    ("dataset", "camvid"), ("dataset", "cityscapes"),
     ("dataset", "folder"), ("dataset", "scenes"), ("model", "street"),
 }  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""The data sets ``folder``, ``cityscapes``, ``outdoorseg`` and ``scenes``: what they give and what they refuse."""
+"""The data sets on disk and the drawn one: what they give and what they refuse."""
 
 from __future__ import annotations
 

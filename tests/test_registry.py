@@ -49,7 +49,7 @@ def test_what_the_framework_fills_in_is_no_option():
 @pytest.mark.parametrize(
     ("kind", "name", "options", "message"),
     [
-        ("noise", "gaussian", {"sigma": "much"}, "refuses sigma='much': .*valid number"),
+        ("noise", "poisson", {"peak": "much"}, "refuses peak='much': .*valid number"),
         ("noise", "gaussian", {"sigma": "-1"}, "gaussian:sigma=-1: sigma must be .*at least 0"),
         ("segmenter", "hrnet", {"variant": "w19"}, "refuses variant='w19': .*'w18_small_v2'"),
         ("denoiser", "ddfn", {"blocks": "2.5"}, "refuses blocks='2.5': .*integer"),
@@ -89,7 +89,7 @@ def test_a_plugin_that_does_not_load_is_reported_and_hurts_no_other(third_party,
     with pytest.raises(SdabnError, match=f"'odd' of broken-dist 1.0 does not load: {message}"):
         registry.build("noise", "odd", {})
 
-    assert registry.build("noise", "gaussian", {"sigma": "3"}).sigma == 3
+    assert registry.build("noise", "poisson", {"peak": "3"}).peak == 3
     assert {"odd", "gaussian", "poisson"} <= set(names("noise"))
 
 
@@ -159,7 +159,7 @@ def test_a_name_of_two_distributions_is_an_error_naming_both(third_party):
     with pytest.raises(SdabnError, match=r"registered by first-dist 1\.0 and second-dist 1\.0"):
         registry.build("noise", "odd", {})
 
-    assert registry.build("noise", "gaussian", {}).sigma == 50
+    assert registry.build("noise", "poisson", {}).peak == 255
 
 
 def test_a_distribution_found_twice_is_no_duplicate(third_party, monkeypatch):

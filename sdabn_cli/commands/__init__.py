@@ -80,7 +80,8 @@ from sdabn_cli.commands import run  # noqa: E402
 from sdabn_cli.commands import train  # noqa: E402
 from sdabn_cli.commands import evaluate  # noqa: E402
 from sdabn_cli.commands import export  # noqa: E402
+from sdabn_cli.commands import runs  # noqa: E402
 from sdabn_cli.commands import listing  # noqa: E402
 # isort: on
 
-__all__ = ["app", "evaluate", "export", "listing", "run", "train"]
+__all__ = ["app", "evaluate", "export", "listing", "run", "runs", "train"]

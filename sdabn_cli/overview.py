@@ -1,0 +1,161 @@
+"""What stands in run directories: stages, best figures and what is left, read without torch."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from filelock import FileLock, Timeout
+
+from sdabn_cli import recipe as recipes
+from sdabn_cli.errors import SdabnError
+from sdabn_cli.recipe import Recipe
+from sdabn_cli.schedule import Stage, stages
+
+#: What a kind of stage is judged by; larger is better.
+METRICS = {"seg": "miou", "denoise": "psnr"}
+
+#: Runs are looked for this many folders below the one that is given.
+DEPTH = 2
+
+
+def find(paths: Iterable[Path]) -> list[Path]:
+    """Run directories among paths and in the folders below them, in order.
+
+    Raises:
+        SdabnError: If a path does not exist.
+    """
+    found: list[Path] = []
+    for path in paths:
+        if not path.exists():
+            raise SdabnError(f"There is no directory {path}.", "Runs are made by: sdabn cascade")
+        found += [run for run in _below(path, DEPTH) if run not in found]
+    return found
+
+
+def _below(path: Path, depth: int) -> Iterator[Path]:
+    if (path / "recipe.yaml").is_file():
+        yield path
+    elif depth and path.is_dir():
+        for folder in sorted(path.iterdir()):
+            if folder.is_dir() and not folder.name.startswith("."):
+                yield from _below(folder, depth - 1)
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """Say where a run stands.
+
+    Returns:
+        ``{run, training, units, dataset, noise, segmenter, denoiser, model_units, stages,
+        seconds_left}``; of a damaged run ``{run, damaged}`` with the reason. A stage is ``{id,
+        status, step, steps, metric, best, best_step, last, seconds, seconds_left}``; figures that
+        are not known are None.
+    """
+    try:
+        recipe = _read_recipe(path / "recipe.yaml")
+    except SdabnError as error:
+        return {"run": str(path), "damaged": error.problem}
+    rows = [_stage(path / stage.id, stage, recipe) for stage in stages(recipe.units)]
+    _estimate(rows)
+    left = [row["seconds_left"] for row in rows]
+    return {
+        "run": str(path),
+        "training": is_busy(path),
+        "units": recipe.units,
+        "dataset": str(recipe.data.dataset),
+        "noise": str(recipe.noise),
+        "segmenter": str(recipe.segmenter),
+        "denoiser": str(recipe.denoiser),
+        "model_units": _model_units(path / "model" / "cascade.json"),
+        "stages": rows,
+        "seconds_left": None if None in left else sum(left),
+    }
+
+
+def is_busy(path: Path) -> bool:
+    """Whether a process trains in a run directory right now."""
+    if not (path / ".lock").is_file():
+        return False
+    try:
+        with FileLock(path / ".lock", timeout=0):
+            return False
+    except Timeout:
+        return True
+    except OSError:  # not ours to lock
+        return False
+
+
+def _read_recipe(path: Path) -> Recipe:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        raise SdabnError(f"{path} is not readable: {error}") from error
+    return recipes.validate(content if isinstance(content, dict) else {}, source=str(path))
+
+
+def _stage(folder: Path, stage: Stage, recipe: Recipe) -> dict[str, Any]:
+    steps, metric = recipe.for_stage(stage).steps, METRICS[stage.kind]
+    log = list(_read_log(folder / "metrics.jsonl"))
+    finished = (folder / "weights.safetensors").is_file()
+    judged = [
+        (line["validation"][metric], line["step"])
+        for line in log
+        if isinstance(line.get("validation"), dict) and line["validation"].get(metric) is not None
+    ]
+    # The first of equal figures, as the training itself judges.
+    best, best_step = max(judged, key=lambda pair: (pair[0], -pair[1]), default=(None, None))
+    step = log[-1]["step"] if log else 0
+    seconds = log[-1].get("seconds", 0.0) if log else 0.0
+    return {
+        "id": stage.id,
+        "status": "finished" if finished else "started" if log else "missing",
+        "step": step,
+        "steps": steps,
+        "metric": metric,
+        "best": best,
+        "best_step": best_step,
+        "last": judged[-1][0] if judged else None,
+        "seconds": seconds,
+        "seconds_left": 0.0 if finished else None,
+        "seconds_a_step": _seconds_a_step(log, recipe.for_stage(stage).batch_size),
+    }
+
+
+def _read_log(path: Path) -> Iterator[dict[str, Any]]:
+    """Lines of a log that can be read; a power cut may have spoilt one."""
+    if not path.is_file():
+        return
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            entry = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        if isinstance(entry, dict) and isinstance(entry.get("step"), int):
+            yield entry
+
+
+def _seconds_a_step(log: list[dict[str, Any]], batch_size: int) -> float | None:
+    rates = [line["images_per_second"] for line in log if line.get("images_per_second")]
+    return batch_size / statistics.median(rates) if rates else None
+
+
+def _estimate(rows: list[dict[str, Any]]) -> None:
+    """Fill in the time left, by the stage's own pace or that of the last one of its kind."""
+    pace: dict[str, float] = {}
+    for row in rows:
+        own = row.pop("seconds_a_step")
+        if own is not None:
+            pace[row["metric"]] = own
+        if row["seconds_left"] is None and row["metric"] in pace:
+            row["seconds_left"] = (row["steps"] - row["step"]) * pace[row["metric"]]
+
+
+def _model_units(path: Path) -> int:
+    try:
+        return len(json.loads(path.read_text(encoding="utf-8"))["units"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0
