@@ -62,7 +62,7 @@ def make_inputs() -> None:
         (["good.png", "--add-noise", "gaussian:50"], ["'50' is not of the form option=value"]),
         (["good.png", "--add-noise", "gaussian:sigm=5"], ["no option 'sigm'", "'sigma'"]),
         (["good.png", "--add-noise", "gaussian:sigma=-5"], ["sigma must be", "not -5"]),
-        (["good.png", "--add-noise", "gaussian:sigma=much"], ["sigma must be a number of at least 0", "not much"]),
+        (["good.png", "--add-noise", "gaussian:sigma=much"], ["sigma must be", "not much"]),
     ],
 )
 def test_bad_input_is_refused_and_nothing_is_written(model, arguments, parts):
