@@ -35,9 +35,7 @@ class Augmentation:
     @classmethod
     def of(cls, settings: StageSettings) -> Augmentation:
         """The augmentation of a stage."""
-        return cls(
-            settings.crop, settings.scale, settings.long_side, settings.flip, settings.turns
-        )
+        return cls(settings.crop, settings.scale, settings.long_side, settings.flip, settings.turns)
 
 
 def augment(

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from sdabn_cli import batchnorm, data, networks
+from sdabn_cli import data, networks
 from sdabn_cli.cascade import Frozen
 from sdabn_cli.errors import SdabnError, Stopped
 from sdabn_cli.job import Training
@@ -44,7 +44,10 @@ class StageLoop:
         self._training, self._stage = training, stage
         self._settings = training.recipe.for_stage(stage)
         self._compute, self._processes = training.compute, training.compute.processes
-        network = batchnorm.prepared(network, self._compute)
+        if self._processes.count > 1:
+            from sdabn_cli.batchnorm import synchronized  # imports timm
+
+            network = synchronized(network, self._compute.device)
         self._network, self._wrapped = network, self._processes.wrap(network)
         self._optimizer = build_optimizer(network, self._settings)
         self._task = task_of(stage, self._settings, prefix, training.compute)

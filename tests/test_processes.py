@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from sdabn_cli import networks
-from sdabn_cli.batchnorm import PLANAR, SYNCHRONIZED
+from sdabn_cli.batchnorm import SYNCHRONIZED
 from sdabn_cli.device import Compute
 from sdabn_cli.errors import SdabnError
 from sdabn_cli.processes import Processes
@@ -128,22 +128,3 @@ def test_synchronised_batch_norm_of_one_process_is_batch_norm(kind, tmp_path):
     assert torch.allclose(own.weight.grad, reference.weight.grad, rtol=1e-4)
     for name, value in reference.state_dict().items():
         assert torch.allclose(own.state_dict()[name].float(), value.float(), atol=1e-5), name
-
-
-@pytest.mark.parametrize("kind", list(PLANAR), ids=lambda kind: kind.__name__)
-def test_batch_norm_with_channels_first_is_batch_norm(kind):
-    own, reference = kind(5), kind(5)
-    own.__class__ = PLANAR[kind]
-    images = torch.randn(4, 5, 7, 6).contiguous(memory_format=torch.channels_last)
-    inputs = [images.clone().requires_grad_() for _ in range(2)]
-
-    results = [norm(x) for norm, x in zip((own, reference), inputs, strict=True)]
-    for result in results:
-        (result * torch.arange(6.0)).square().sum().backward()
-
-    assert results[0].is_contiguous(memory_format=torch.channels_last)
-    assert torch.allclose(*results, atol=1e-5)
-    assert torch.allclose(inputs[0].grad, inputs[1].grad, rtol=1e-3, atol=1e-2)
-    for name, value in reference.state_dict().items():
-        assert torch.allclose(own.state_dict()[name].float(), value.float(), atol=1e-6), name
-    assert torch.equal(own.eval()(images), own(images))
