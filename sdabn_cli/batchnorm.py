@@ -82,7 +82,7 @@ def _normalise(module: nn.BatchNorm2d, input: Tensor) -> Tensor:
     sums = _Sum.apply(torch.cat([exact.sum((0, 2, 3)), exact.square().sum((0, 2, 3)), count]))
     mean = sums[:channels] / sums[-1]
     variance = (sums[channels:-1] / sums[-1] - mean.square()).clamp(min=0)
-    _follow(module, mean.detach(), variance.detach(), float(sums[-1]))
+    _follow(module, mean.detach(), variance.detach(), float(sums[-1].detach()))
     weight = torch.rsqrt(variance + module.eps).float()
     if module.affine:
         weight = weight * module.weight

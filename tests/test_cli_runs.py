@@ -55,7 +55,7 @@ def test_a_finished_and_a_stopped_run_are_listed_with_figures_and_what_is_left(o
 
     shown = sdabn("runs", "runs/done").stderr
     assert flat(f"s1 finished 3 / 3 {max(figures):.2f} % mIoU") in flat(shown)
-    assert "model of 1 units" in shown
+    assert "model of 1 unit" in shown
 
 
 def test_damaged_runs_are_listed_as_such(opened):

@@ -67,7 +67,7 @@ def _show(run: dict[str, Any]) -> None:
     left = run["seconds_left"]
     parts = [
         "in training now" if run["training"] else "",
-        f"model of {run['model_units']} units" if run["model_units"] else "no model yet",
+        f"model of {run['model_units']} unit{'s' * (run['model_units'] != 1)}" if run["model_units"] else "no model yet",
         "" if left == 0 else "time left unknown" if left is None else f"{clock(left)} left",
     ]
     say("  " + "; ".join(filter(None, parts)))
