@@ -67,7 +67,7 @@ def _show(run: dict[str, Any]) -> None:
     left = run["seconds_left"]
     parts = [
         "in training now" if run["training"] else "",
-        f"model of {run['model_units']} unit{'s' * (run['model_units'] != 1)}" if run["model_units"] else "no model yet",
+        _model(run["model_units"]),
         "" if left == 0 else "time left unknown" if left is None else f"{clock(left)} left",
     ]
     say("  " + "; ".join(filter(None, parts)))
@@ -77,3 +77,7 @@ def _figure(stage: dict[str, Any]) -> str:
     if stage["best"] is None:
         return "-"
     return f"{SHOWN[stage['metric']].format(stage['best'])} at {stage['best_step']:,}"
+
+
+def _model(units: int) -> str:
+    return f"model of {units} unit{'' if units == 1 else 's'}" if units else "no model yet"
