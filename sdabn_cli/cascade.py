@@ -139,15 +139,20 @@ def segment(segmenter: nn.Module, image: Tensor) -> Tensor:
         Logits (N, K, H, W).
     """
     height, width = image.shape[-2:]
-    stride = getattr(segmenter, "stride", DEFAULT_STRIDE)
-    if not isinstance(stride, int):  # torch's own attribute of a bare convolution
-        stride = DEFAULT_STRIDE
+    stride = stride_of(segmenter)
     below, right = -height % stride, -width % stride
     padded = F.pad(image, (0, right, 0, below), mode="replicate") if below or right else image
     logits = segmenter(padded)
     if logits.shape[-2:] != padded.shape[-2:]:
         logits = F.interpolate(logits, size=padded.shape[-2:], mode="bilinear", align_corners=False)
     return logits[..., :height, :width]
+
+
+def stride_of(segmenter: nn.Module) -> int:
+    """What height and width of a segmenter's images must be multiples of."""
+    stride = getattr(segmenter, "stride", DEFAULT_STRIDE)
+    # A bare convolution has torch's own attribute of this name, which is a pair.
+    return stride if isinstance(stride, int) else DEFAULT_STRIDE
 
 
 def one_hot(labels: Tensor, num_classes: int) -> Tensor:

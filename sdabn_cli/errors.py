@@ -32,6 +32,10 @@ def did_you_mean(value: str, allowed: Iterable[str]) -> str:
     return f"Did you mean {nearest[0]!r}? {listing}" if nearest else listing
 
 
+class Unsupported(SdabnError):
+    """A network that an engine cannot run."""
+
+
 class Stopped(Exception):
     """A signal asked the program to stop, and everything worth keeping has been saved.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,12 +12,14 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
-from sdabn_cli import files, images, overlay
+from sdabn_cli import engines, files, images, overlay
+from sdabn_cli.cascade import condition_channels, stride_of
 from sdabn_cli.contracts import NoiseModel
 from sdabn_cli.device import Compute
-from sdabn_cli.errors import SdabnError
+from sdabn_cli.engines import Engine
+from sdabn_cli.errors import SdabnError, Unsupported
 from sdabn_cli.inputs import Job
 from sdabn_cli.metrics import psnr
 from sdabn_cli.model import Model
@@ -28,6 +31,9 @@ BORDER = 1
 #: Pixels by which an image's edge is repeated outwards while it is computed on: denoisers are
 #: trained without their outermost pixels, so what they give there must not be shown.
 FRAME = 1
+
+#: Side of the small images that engines see when they make a network ready.
+EXAMPLE = 64
 
 
 @dataclass(frozen=True)
@@ -62,15 +68,28 @@ class Runner:
         model: The model.
         compute: Device and precision.
         last_denoiser: Whether the last unit's denoiser is run; segmentation alone needs it not.
+        engine: See ``engines.choose``; ``auto`` falls back to torch for a network that OpenVINO
+            cannot run.
+        images: How many images are to be run.
+
+    Raises:
+        SdabnError: If the engine that was asked for cannot be used.
     """
 
-    def __init__(self, model: Model, compute: Compute, *, last_denoiser: bool = True) -> None:
+    def __init__(
+        self,
+        model: Model,
+        compute: Compute,
+        *,
+        last_denoiser: bool = True,
+        engine: str = "auto",
+        images: int = 1,
+    ) -> None:
         self.model = model
         self.compute = compute
         if not last_denoiser:
             model.cascade.units[-1].denoiser = None
-        model.cascade.tile = compute.tile
-        compute.place(model.cascade)
+        self.engine = _prepare(model, compute, engine, images)
 
     @torch.inference_mode()
     def __call__(self, noisy: Tensor) -> Result:
@@ -89,6 +108,40 @@ class Runner:
                 labels = logits.argmax(1)[0].to(torch.uint8).cpu().numpy()
                 estimates.append(None if estimate is None else estimate.float().cpu())
         return Result(noisy, estimates, labels)
+
+
+def _prepare(model: Model, compute: Compute, name: str, images: int) -> Engine:
+    """Make every network of a model ready in the same engine."""
+    engine = engines.choose(name, compute, images=images)
+    units = list(model.cascade.units)
+    try:
+        prepared = [_prepare_unit(model, unit, engine) for unit in units]
+    except Unsupported as error:
+        if name != "auto":
+            raise
+        warnings.warn(f"{error.problem} torch runs this model.", stacklevel=2)
+        engine = engines.TorchEngine(compute)
+        prepared = [_prepare_unit(model, unit, engine) for unit in units]
+    for unit, (segmenter, denoiser) in zip(units, prepared, strict=True):
+        unit.segmenter, unit.denoiser = segmenter, denoiser
+    model.cascade.tile = engine.tile
+    return engine
+
+
+def _prepare_unit(
+    model: Model, unit: nn.Module, engine: Engine
+) -> tuple[nn.Module, nn.Module | None]:
+    stride = stride_of(unit.segmenter)
+    image = torch.rand(1, 3, stride * -(-EXAMPLE // stride), stride * -(-EXAMPLE // stride))
+    segmenter = engine.prepare(unit.segmenter, image)
+    if unit.denoiser is None:
+        return segmenter, None
+    description = model.description
+    channels = condition_channels(description.condition, len(description.classes))
+    guides = [torch.rand(1, channels, *image.shape[-2:])] if channels else []
+    if not guides and engine.name != "torch":
+        raise Unsupported("OpenVINO runs denoisers with a condition only.")
+    return segmenter, engine.prepare(unit.denoiser, image, *guides)
 
 
 def _unframe(framed: Tensor) -> Tensor:

@@ -38,3 +38,7 @@ Units = Annotated[
 Precision = Annotated[
     str, typer.Option(help="auto (bfloat16 where the processor has it), float32 or bfloat16.")
 ]
+Engine = Annotated[
+    str,
+    typer.Option(help="auto (openvino for many images, where it is installed), torch or openvino."),
+]

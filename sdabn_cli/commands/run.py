@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sdabn_cli.commands import USE, app
-from sdabn_cli.commands.options import Device, DryRun, Json, Precision, Seed, Units
+from sdabn_cli.commands.options import Device, DryRun, Engine, Json, Precision, Seed, Units
 
 if TYPE_CHECKING:
     from sdabn_cli.inference import Report, Runner
@@ -48,6 +48,7 @@ def _register(name: str, products: tuple[str, ...], text: str) -> None:
         seed: Seed = 0,
         device: Device = "auto",
         precision: Precision = "auto",
+        engine: Engine = "auto",
         dry_run: DryRun = False,
         json: Json = False,
     ) -> None:
@@ -59,17 +60,24 @@ def _register(name: str, products: tuple[str, ...], text: str) -> None:
         wanted = [*products, "noisy"] if add_noise else list(products)
         check_output(output)
 
-        from sdabn_cli import inference
+        from sdabn_cli import engines, inference
         from sdabn_cli import model as models
         from sdabn_cli.device import choose
 
         models.find(model, units=units)
         compute = choose(device, precision)
+        engines.choose(engine, compute)
         if dry_run:
             _show_plan(jobs, wanted, model, json)
             return
         loaded = models.load(model, units=units)
-        runner = inference.Runner(loaded, compute, last_denoiser="denoised" in products)
+        runner = inference.Runner(
+            loaded,
+            compute,
+            last_denoiser="denoised" in products,
+            engine=engine,
+            images=len(jobs),
+        )
         report = _process(jobs, runner, wanted, noise, seed)
         if json and report.done:
             _emit(report, model, runner)
@@ -113,6 +121,7 @@ def _emit(report: Report, model: str, runner: Runner) -> None:
             "model": model,
             "units": len(runner.model),
             "device": str(runner.compute),
+            "engine": runner.engine.name,
         }
     )
 
