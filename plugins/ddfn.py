@@ -38,12 +38,14 @@ class SpatialFeatureTransform(nn.Module):
     @staticmethod
     def _coefficients(channels: int) -> nn.Sequential:
         return nn.Sequential(
-            nn.Conv2d(ENCODED_CHANNELS, 32, 1), nn.LeakyReLU(LEAK), nn.Conv2d(32, channels, 1)
+            nn.Conv2d(ENCODED_CHANNELS, 32, 1),
+            nn.LeakyReLU(LEAK, inplace=True),
+            nn.Conv2d(32, channels, 1),
         )
 
     def forward(self, features: Tensor, encoded: Tensor) -> Tensor:
         """Map features (N, C, H, W) and the encoded condition (N, 16, H, W) to (N, C, H, W)."""
-        return features * (self.gamma(encoded) + 1) + self.beta(encoded)
+        return torch.addcmul(self.beta(encoded), features, self.gamma(encoded) + 1)
 
 
 class MultiScaleFeatures(nn.Module):
@@ -58,10 +60,10 @@ class MultiScaleFeatures(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Map an image (N, 3, H, W) to features (N, 32, H, W), at least 0."""
-        a = F.relu(self.plain(image))
-        b = F.relu(self.dilated(image))
-        c = F.relu(self.plain_after_dilated(b))
-        d = F.relu(self.dilated_after_plain(a))
+        a = F.relu_(self.plain(image))
+        b = F.relu_(self.dilated(image))
+        c = F.relu_(self.plain_after_dilated(b))
+        d = F.relu_(self.dilated_after_plain(a))
         return torch.cat([a, b, c, d], dim=1)
 
 
@@ -81,12 +83,12 @@ class FusionBlock(nn.Module):
     def forward(self, features: Tensor, encoded: Tensor | None) -> Tensor:
         """Map features (N, C, H, W) to (N, C + 8, H, W)."""
         modulated = features if self.modulate is None else self.modulate(features, encoded)
-        v = F.relu(self.squeeze(modulated))
-        p = F.relu(self.plain(v))
-        p_wide = F.relu(self.dilated_after_plain(p))
-        q = F.relu(self.dilated(v))
-        q_wide = F.relu(self.plain_after_dilated(q))
-        fused = F.relu(self.fuse(torch.cat([p, p_wide, q, q_wide], dim=1)))
+        v = F.relu_(self.squeeze(modulated))
+        p = F.relu_(self.plain(v))
+        p_wide = F.relu_(self.dilated_after_plain(p))
+        q = F.relu_(self.dilated(v))
+        q_wide = F.relu_(self.plain_after_dilated(q))
+        fused = F.relu_(self.fuse(torch.cat([p, p_wide, q, q_wide], dim=1)))
         return torch.cat([features, fused], dim=1)
 
 
@@ -141,7 +143,7 @@ def _condition_encoder(channels: int) -> nn.Sequential:
     widths = [channels, 16, 32, 64, 32, ENCODED_CHANNELS]
     layers: list[nn.Module] = []
     for wide_in, wide_out in pairwise(widths):
-        layers += [nn.Conv2d(wide_in, wide_out, 1), nn.LeakyReLU(LEAK)]
+        layers += [nn.Conv2d(wide_in, wide_out, 1), nn.LeakyReLU(LEAK, inplace=True)]
     return nn.Sequential(*layers[:-1])
 
 

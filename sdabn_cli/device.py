@@ -18,7 +18,7 @@ NATIVE_BFLOAT16 = {"avx512_bf16", "amx_bf16", "bf16"}
 
 
 #: Small enough for a processor's caches, large enough that the halo costs little.
-CPU_TILE = 192
+CPU_TILES = {torch.float32: 200, torch.bfloat16: 260}
 
 #: Large enough to occupy a GPU, small enough for its memory.
 CUDA_TILE = 1024
@@ -61,7 +61,7 @@ class Compute:
     @property
     def tile(self) -> int:
         """Side in pixels of the tiles that whole images are denoised in."""
-        return CPU_TILE if self.device.type == "cpu" else CUDA_TILE
+        return CPU_TILES[self.dtype] if self.device.type == "cpu" else CUDA_TILE
 
     def __str__(self) -> str:
         name = (

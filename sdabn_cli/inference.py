@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from sdabn_cli import engines, files, images, overlay
+from sdabn_cli import engines, files, images, memory, overlay
 from sdabn_cli.cascade import condition_channels, stride_of
 from sdabn_cli.contracts import NoiseModel
 from sdabn_cli.device import Compute
@@ -28,8 +28,8 @@ from sdabn_cli.randomness import generator
 #: Pixels at the edge that PSNR leaves out, as everywhere in sdabn.
 BORDER = 1
 
-#: Pixels by which an image's edge is repeated outwards while it is computed on: denoisers are
-#: trained without their outermost pixels, so what they give there must not be shown.
+#: Outermost pixels of an estimate that are replaced by their neighbours: the loss leaves them out, so
+#: what denoisers give there is arbitrary and would show as a frame.
 FRAME = 1
 
 #: Side of the small images that engines see when they make a network ready.
@@ -89,6 +89,8 @@ class Runner:
         self.compute = compute
         if not last_denoiser:
             model.cascade.units[-1].denoiser = None
+        if compute.device.type == "cpu":
+            memory.keep_freed()
         self.engine = _prepare(model, compute, engine, images)
 
     @torch.inference_mode()
@@ -99,14 +101,14 @@ class Runner:
             SdabnError: If the model computes values that are not numbers.
         """
         estimates: list[Tensor | None] = []
-        framed = F.pad(noisy, (FRAME,) * 4, mode="replicate")
         with self.compute.autocast():
-            for output in self.model.cascade.run(self.compute.send(framed)):
-                _require_finite(*output)
-                logits, estimate = (None if part is None else _unframe(part) for part in output)
+            for logits, estimate in self.model.cascade.run(self.compute.send(noisy)):
+                _require_finite(logits, estimate)
                 # Only the ids are kept: logits are the largest tensors of all.
                 labels = logits.argmax(1)[0].to(torch.uint8).cpu().numpy()
-                estimates.append(None if estimate is None else estimate.float().cpu())
+                estimates.append(
+                    None if estimate is None else _without_frame(estimate.float().cpu())
+                )
         return Result(noisy, estimates, labels)
 
 
@@ -144,8 +146,11 @@ def _prepare_unit(
     return segmenter, engine.prepare(unit.denoiser, image, *guides)
 
 
-def _unframe(framed: Tensor) -> Tensor:
-    return framed[..., FRAME:-FRAME, FRAME:-FRAME]
+def _without_frame(estimate: Tensor) -> Tensor:
+    if min(estimate.shape[-2:]) <= 2 * FRAME:
+        return estimate
+    inside = estimate[..., FRAME:-FRAME, FRAME:-FRAME]
+    return F.pad(inside, (FRAME,) * 4, mode="replicate")
 
 
 def _require_finite(*computed: Tensor | None) -> None:

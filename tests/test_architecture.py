@@ -24,7 +24,7 @@ LAYERS = (
     {"assembly", "tasks", "cascade", "data", "networks", "metrics", "losses", "runs", "model"},
     {"contracts", "registry", "recipe", "images", "device", "randomness", "schedule", "console",
      "tiling", "inputs", "overlay", "optimization", "augmentation", "batchnorm", "pictures",
-     "stopping", "tensorboard", "overview", "engines", "openvino"},
+     "stopping", "tensorboard", "overview", "engines", "openvino", "memory"},
     {"processes"},
     {"errors", "files", "jsonable", "labels", "sdabn_cli"},
 )  # fmt: skip
