@@ -31,7 +31,6 @@ from sdabn_cli.assembly import frozen_prefix
 from sdabn_cli.cascade import segment, strengthen
 from sdabn_cli.console import TrainingDisplay, show_table
 from sdabn_cli.contracts import Dataset, NoiseModel
-from sdabn_cli.optimization import build_optimizer
 from sdabn_cli.recipe import DenoiseSettings, Recipe, SegmentSettings
 from sdabn_cli.runs import Run
 from sdabn_cli.schedule import Stage
@@ -145,7 +144,10 @@ def straightforward(
     classes = len(dataset.classes)
     network = networks.for_kind(chosen, stage.kind, num_classes=classes).to(compute.device)
     prefix = frozen_prefix(chosen, run, stage, classes).module.to(compute.device)
-    optimizer = build_optimizer(network, own)
+    kind = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+    optimizer = kind[own.optimizer](
+        network.parameters(), lr=own.learning_rate, weight_decay=own.weight_decay
+    )
     noise = registry.build("noise", chosen.noise.name, chosen.noise.options)
     random = torch.Generator().manual_seed(0)
     network.train()

@@ -28,7 +28,7 @@ from sdabn_cli.randomness import generator
 #: Pixels at the edge that PSNR leaves out, as everywhere in sdabn.
 BORDER = 1
 
-#: Outermost pixels of an estimate that are replaced by their neighbours: the loss leaves them out, so
+#: Outermost pixels of an estimate, replaced by their neighbours: the loss leaves them out, so
 #: what denoisers give there is arbitrary and would show as a frame.
 FRAME = 1
 

@@ -10,7 +10,7 @@ from sdabn_cli.recipe import StageSettings
 
 def build_optimizer(network: nn.Module, settings: StageSettings) -> torch.optim.Optimizer:
     """SGD with momentum, Adam or AdamW, as the settings say."""
-    common = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay}
+    common = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay, "fused": True}
     if settings.optimizer == "sgd":
         return torch.optim.SGD(network.parameters(), momentum=settings.momentum, **common)
     kind = torch.optim.Adam if settings.optimizer == "adam" else torch.optim.AdamW

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from sdabn_cli import data, networks, registry
+from sdabn_cli import data, memory, networks, registry
 from sdabn_cli.assembly import ensure_model, frozen_prefix, require_earlier
 from sdabn_cli.contracts import Dataset
 from sdabn_cli.device import Compute
@@ -34,6 +34,8 @@ def opened(recipe: Recipe, run: Run, compute: Compute, watcher: Watcher) -> Iter
         SdabnError: If the directory is another recipe's or in use, or the data is missing or
             wrong; nothing has been written then.
     """
+    if compute.device.type == "cpu":
+        memory.keep_freed()
     training = check(recipe, run, compute, watcher)
     processes = compute.processes
     processes.wait()  # until every process has found the data right
