@@ -259,5 +259,5 @@ def test_the_model_that_comes_with_sdabn_is_the_default_and_removes_noise():
     assert min(psnr["units"]) > psnr["noisy"] + 9
     denoised = np.asarray(Image.open("out/a.denoised.png")).astype(float)
     for edge in (np.s_[0], np.s_[-1], np.s_[:, 0], np.s_[:, -1]):
-        assert abs(denoised[edge].mean() - drawn[edge].mean()) < 8, "a frame shows"
+        assert abs(denoised[edge].mean() - drawn[edge].mean()) < 12, "a frame shows"
     assert files(Path("out")) == results("a", products=(*PRODUCTS, "noisy"))
