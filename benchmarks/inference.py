@@ -167,7 +167,7 @@ def straightforward(way: str, options: argparse.Namespace) -> Any:
 
 def toolkit(way: str, options: argparse.Namespace) -> Any:
     """The toolkit's own runner."""
-    from sdabn_cli import device, inference
+    from sdabn_cli import device, inference, planes
     from sdabn_cli import model as models
 
     precision = "float32" if way == "float32" else "auto"
@@ -179,8 +179,9 @@ def toolkit(way: str, options: argparse.Namespace) -> Any:
     )
 
     def run(noisy: Any) -> tuple[Any, np.ndarray]:
-        result = runner(noisy)
-        return result.estimates[-1], result.labels
+        with runner.workspace() as workspace:
+            result = runner(noisy, workspace)
+            return planes.whole(result.estimate).cpu(), result.labels.numpy()
 
     return run
 

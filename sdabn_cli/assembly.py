@@ -71,9 +71,7 @@ def with_network(prefix: Frozen, stage: Stage, network: nn.Module) -> Cascade:
         units.append(Unit(network))
     else:
         units[-1] = Unit(units[-1].segmenter, network)
-    whole = Cascade(units, condition=cascade.condition, form=cascade.form)
-    whole.tile = cascade.tile
-    return whole
+    return Cascade(units, condition=cascade.condition, form=cascade.form)
 
 
 def trained_cascade(recipe: Recipe, run: Run, stage: Stage, num_classes: int) -> Cascade:

@@ -20,7 +20,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sdabn_cli.contracts import DEFAULT_STRIDE
-from sdabn_cli.tiling import denoise
 
 Condition = Literal["segmentation", "image", "truth", "none"]
 ConditionForm = Literal["probabilities", "logits"]
@@ -55,9 +54,6 @@ class Cascade(nn.Module):
         condition: What guides the denoisers: the segmentation, the noisy image (the paper's
             ImgD), the true labels (GtD), or nothing (D_0).
         form: Whether a segmentation guides as probabilities or as logits.
-
-    Attributes:
-        tile: Side of the tiles that denoisers run in where that is exact; None runs them whole.
     """
 
     def __init__(
@@ -71,7 +67,6 @@ class Cascade(nn.Module):
         self.units = nn.ModuleList(units)
         self.condition: Condition = condition
         self.form: ConditionForm = form
-        self.tile: int | None = None
 
     def forward(self, noisy: Tensor, *, truth: Tensor | None = None) -> list[UnitOutput]:
         """Run every unit on a noisy image; see ``run``."""
@@ -94,8 +89,7 @@ class Cascade(nn.Module):
                 yield UnitOutput(logits, None)
                 continue
             condition = self.condition_from(logits, noisy, truth)
-            strengthened = strengthen(noisy, estimate)
-            estimate = denoise(unit.denoiser, strengthened, condition, tile=self.tile)
+            estimate = unit.denoiser(strengthen(noisy, estimate), condition)
             del condition
             yield UnitOutput(logits, estimate)
 

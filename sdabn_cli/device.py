@@ -53,6 +53,12 @@ class Compute:
         tensor = tensor.to(self.device, non_blocking=True)
         return tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
 
+    def upload(self, image: Tensor) -> Tensor:
+        """Move a whole image (1, C, H, W) to the device, from pinned memory to a GPU."""
+        if self.device.type != "cuda":
+            return image
+        return image.pin_memory().to(self.device, non_blocking=True)
+
     @property
     def precision(self) -> str:
         """``float32`` or ``bfloat16``."""

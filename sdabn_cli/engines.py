@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 from typing import Protocol
 
+import torch
 from torch import Tensor, nn
 
 from sdabn_cli.device import Compute
@@ -45,21 +46,28 @@ class Engine(Protocol):
 
 
 class TorchEngine:
-    """torch itself, channels last, in the chosen precision."""
+    """torch itself, channels last, in the chosen precision.
+
+    Args:
+        compute: Device and precision.
+        compiled: Whether networks are compiled (``torch.compile``), for any size at once.
+    """
 
     name = "torch"
 
-    def __init__(self, compute: Compute) -> None:
+    def __init__(self, compute: Compute, *, compiled: bool = False) -> None:
         self._compute = compute
+        self._compiled = compiled
         self.tile = compute.tile
 
     def prepare(self, network: nn.Module, *examples: Tensor) -> nn.Module:
         """Move the network to its device; see ``Engine``."""
         del examples
-        return self._compute.place(network)
+        placed = self._compute.place(network)
+        return torch.compile(placed, dynamic=True) if self._compiled else placed
 
 
-def choose(name: str, compute: Compute, *, images: int = 1) -> Engine:
+def choose(name: str, compute: Compute, *, images: int = 1, compiled: bool = False) -> Engine:
     """Choose an engine.
 
     Args:
@@ -67,6 +75,7 @@ def choose(name: str, compute: Compute, *, images: int = 1) -> Engine:
             and the images are many.
         compute: Device and precision.
         images: How many images are to be run.
+        compiled: Whether torch compiles the networks.
 
     Raises:
         SdabnError: If the engine is unknown, not installed, or does not run on the device.
@@ -75,8 +84,16 @@ def choose(name: str, compute: Compute, *, images: int = 1) -> Engine:
         raise SdabnError(f"There is no engine {name!r}.", did_you_mean(name, ("auto", *ENGINES)))
     usable = compute.device.type == "cpu"
     installed = importlib.util.find_spec("openvino") is not None
-    if name == "torch" or (name == "auto" and not (usable and installed and images >= MANY)):
-        return TorchEngine(compute)
+    if compiled and name == "openvino":
+        raise SdabnError(
+            "--compile compiles for the engine torch.", "Leave out --compile or --engine openvino."
+        )
+    if (
+        name == "torch"
+        or compiled
+        or (name == "auto" and not (usable and installed and images >= MANY))
+    ):
+        return TorchEngine(compute, compiled=compiled)
     if not usable:
         raise SdabnError(
             f"The engine openvino runs on processors, not on {compute.device}.",

@@ -9,12 +9,15 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from sdabn_cli.cascade import Cascade, UnitOutput
+from sdabn_cli.cascade import Cascade
 from sdabn_cli.contracts import Dataset, NoiseModel
 from sdabn_cli.data import decode
 from sdabn_cli.device import Compute
+from sdabn_cli.execution import Executor
 from sdabn_cli.images import to_unit
+from sdabn_cli.logits import labels_of
 from sdabn_cli.metrics import Protocol, SegmentationScore, psnr, ssim
+from sdabn_cli.planes import MemoryPlane, whole
 from sdabn_cli.processes import Processes
 from sdabn_cli.randomness import generator
 
@@ -53,13 +56,15 @@ class Looked(NamedTuple):
         index: Its number in the data set.
         noisy: (3, H, W), not clipped; the clean image where there is no noise.
         labels: int64 (H, W).
-        outputs: Of every unit, batches of one.
+        prediction: The last unit's class ids, uint8 (H, W).
+        estimate: The last one, (3, H, W), not clipped; None if there is none.
     """
 
     index: int
     noisy: Tensor
     labels: Tensor
-    outputs: Sequence[UnitOutput]
+    prediction: Tensor
+    estimate: Tensor | None
 
 
 class _DenoisingScore:
@@ -125,7 +130,7 @@ def evaluate(
         advance: Called after every image of this process.
         look: Shown every image of this process with the outputs of all units.
     """
-    cascade.tile = compute.tile
+    executor = Executor(compute, compute.tile)
     units = len(cascade.units)
     segmentation = [SegmentationScore(len(dataset.classes)) for _ in range(units)]
     denoising = [_DenoisingScore(protocol, with_ssim=with_ssim) for _ in range(units + 1)]
@@ -135,14 +140,19 @@ def evaluate(
     for index, clean, noisy, labels in _examples(dataset, own, noise, protocol.seed):
         if noise is not None:
             denoising[0].add(index, noisy, clean)
-        with compute.autocast():
-            outputs = cascade(compute.send(noisy), truth=labels.to(compute.device))
-        for unit, output in enumerate(outputs):
-            segmentation[unit].add(output.logits.argmax(1).cpu(), labels)
-            if output.estimate is not None:
-                denoising[unit + 1].add(index, output.estimate.float().cpu(), clean)
+        prediction, estimate = torch.empty(0), None
+        with executor.workspace() as workspace:
+            image, truth = MemoryPlane(noisy.to(compute.device)), labels.to(compute.device)
+            outputs = executor.run(cascade, image, workspace, truth=truth)
+            for unit, output in enumerate(outputs):
+                prediction = labels_of(output.logits)
+                segmentation[unit].add(prediction[None].long(), labels)
+                if output.estimate is not None:
+                    estimate = whole(output.estimate).cpu()
+                    denoising[unit + 1].add(index, estimate, clean)
         if look is not None:
-            look(Looked(index, noisy[0], labels[0], outputs))
+            shown = None if estimate is None else estimate[0]
+            look(Looked(index, noisy[0], labels[0], prediction, shown))
         advance()
     for score in (*segmentation, *denoising):
         score.collect(processes)

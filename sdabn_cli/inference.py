@@ -1,29 +1,24 @@
-"""Run a model on image files and write what it finds."""
+"""A model made ready to run on images: ``Runner`` gives the planes of what it finds."""
 
 from __future__ import annotations
 
-import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 
-from sdabn_cli import engines, files, images, memory, overlay
+from sdabn_cli import engines, memory
 from sdabn_cli.cascade import condition_channels, stride_of
-from sdabn_cli.contracts import NoiseModel
 from sdabn_cli.device import Compute
 from sdabn_cli.engines import Engine
-from sdabn_cli.errors import SdabnError, Unsupported
-from sdabn_cli.inputs import Job
+from sdabn_cli.errors import Unsupported
+from sdabn_cli.execution import Executor, OwnPlane
+from sdabn_cli.logits import BAND, labels_of
 from sdabn_cli.metrics import psnr
 from sdabn_cli.model import Model
-from sdabn_cli.randomness import generator
+from sdabn_cli.planes import FramedPlane, MemoryPlane, Plane, TurnedPlane, Workspace, whole
 
 #: Pixels at the edge that PSNR leaves out, as everywhere in sdabn.
 BORDER = 1
@@ -35,30 +30,25 @@ FRAME = 1
 #: Side of the small images that engines see when they make a network ready.
 EXAMPLE = 64
 
+#: Quarter turns and mirrors of the self-ensemble.
+TURNS = [(quarters, mirrored) for quarters in range(4) for mirrored in (False, True)]
+
 
 @dataclass(frozen=True)
 class Result:
-    """What a model found in an image, on the CPU.
+    """What a model found in an image.
 
     Attributes:
-        noisy: The network's input, float32 (1, 3, H, W), not clipped.
-        estimates: Every unit's, float32 (1, 3, H, W), not clipped; None where no denoiser was run.
+        noisy: The network's input, (3, H, W), not clipped.
+        estimate: The last one, (3, H, W), not clipped; None if no denoiser was run.
         labels: The last unit's class ids, uint8 (H, W).
+        psnr: Of every unit's estimate, where the clean image is known; None without an estimate.
     """
 
-    noisy: Tensor
-    estimates: list[Tensor | None]
-    labels: np.ndarray
-
-    @property
-    def denoised(self) -> np.ndarray | None:
-        """The last estimate, uint8 (H, W, 3); None if no denoiser was run."""
-        computed = [estimate for estimate in self.estimates if estimate is not None]
-        return _to_picture(computed[-1]) if computed else None
-
-
-def _to_picture(image: Tensor) -> np.ndarray:
-    return images.to_uint8(image[0].permute(1, 2, 0).numpy())
+    noisy: Plane
+    estimate: Plane | None
+    labels: Tensor
+    psnr: list[float | None] = field(default_factory=list)
 
 
 class Runner:
@@ -71,6 +61,9 @@ class Runner:
         engine: See ``engines.choose``; ``auto`` falls back to torch for a network that OpenVINO
             cannot run.
         images: How many images are to be run.
+        budget: Bytes that this process may hold; None asks the machine.
+        ensemble: Whether an image is run in all eight orientations and the results averaged.
+        compiled: Whether torch compiles the networks first.
 
     Raises:
         SdabnError: If the engine that was asked for cannot be used.
@@ -84,37 +77,93 @@ class Runner:
         last_denoiser: bool = True,
         engine: str = "auto",
         images: int = 1,
+        budget: int | None = None,
+        ensemble: bool = False,
+        compiled: bool = False,
     ) -> None:
         self.model = model
         self.compute = compute
+        self._ensemble = ensemble
         if not last_denoiser:
             model.cascade.units[-1].denoiser = None
         if compute.device.type == "cpu":
             memory.keep_freed()
-        self.engine = _prepare(model, compute, engine, images)
+        self.engine = _prepare(model, compute, engine, images, compiled)
+        self._executor = Executor(compute, self.engine.tile, budget)
+
+    def workspace(self) -> Workspace:
+        """A workspace for the planes of one image; closing it removes them."""
+        return self._executor.workspace()
 
     @torch.inference_mode()
-    def __call__(self, noisy: Tensor) -> Result:
-        """Run the model on one image, float32 (1, 3, H, W), of any size.
+    def __call__(
+        self, noisy: Plane | Tensor, workspace: Workspace, *, clean: Tensor | None = None
+    ) -> Result:
+        """Run the model on one image of any size.
+
+        Args:
+            noisy: (3, H, W), or a float32 tensor (1, 3, H, W).
+            workspace: Holds the planes of the result, which live as long as it does.
+            clean: The true image (1, 3, H, W), where it is known.
 
         Raises:
-            SdabnError: If the model computes values that are not numbers.
+            SdabnError: If the model computes values that are no numbers, or the memory does not
+                suffice.
         """
-        estimates: list[Tensor | None] = []
-        with self.compute.autocast():
-            for logits, estimate in self.model.cascade.run(self.compute.send(noisy)):
-                _require_finite(logits, estimate)
-                # Only the ids are kept: logits are the largest tensors of all.
-                labels = logits.argmax(1)[0].to(torch.uint8).cpu().numpy()
-                estimates.append(
-                    None if estimate is None else _without_frame(estimate.float().cpu())
-                )
-        return Result(noisy, estimates, labels)
+        plane = MemoryPlane(self.compute.upload(noisy)) if isinstance(noisy, Tensor) else noisy
+        run = self._run_turned if self._ensemble else self._run
+        figures: list[float | None] = []
+        estimate: Plane | None = None
+        for logits, estimate in run(plane, workspace):
+            labels_from = logits
+            if clean is not None:
+                figures.append(_psnr(estimate, clean))
+        framed = None if estimate is None else FramedPlane(estimate, FRAME)
+        return Result(plane, framed, labels_of(labels_from), figures)
+
+    def _run(self, noisy: Plane, workspace: Workspace) -> Iterator[tuple[Plane, OwnPlane | None]]:
+        yield from self._executor.run(self.model.cascade, noisy, workspace)
+
+    def _run_turned(
+        self, noisy: Plane, workspace: Workspace
+    ) -> Iterator[tuple[Plane, OwnPlane | None]]:
+        """The mean over all orientations; the units before the last give no estimate of theirs."""
+        _, height, width = noisy.shape
+        classes = len(self.model.description.classes)
+        probabilities = workspace.plane((classes, height, width))
+        estimate: OwnPlane | None = None
+        for quarters, mirrored in TURNS:
+            turned = TurnedPlane(noisy, quarters=quarters, mirrored=mirrored)
+            with self._executor.workspace() as own:
+                *_, last = self._executor.run(self.model.cascade, turned, own)
+                _add_turned(last.logits, probabilities, turned, softmax=True)
+                if last.estimate is not None:
+                    estimate = estimate or workspace.plane((3, height, width))
+                    _add_turned(last.estimate, estimate, turned)
+        for _ in self.model.cascade.units[:-1]:
+            yield probabilities, None
+        yield probabilities, estimate
 
 
-def _prepare(model: Model, compute: Compute, name: str, images: int) -> Engine:
+def _add_turned(
+    found: Plane, total: OwnPlane, turned: TurnedPlane, *, softmax: bool = False
+) -> None:
+    """Add a share of what was found in a turned image, turned back, band by band."""
+    _, height, width = turned.shape
+    for top in range(0, height, BAND):
+        window = (slice(top, min(top + BAND, height)), slice(0, width))
+        values = found.read(window)
+        values = values.softmax(1) if softmax else values
+        total.add(turned.original(window), turned.turn_back(values) / len(TURNS))
+
+
+def _psnr(estimate: Plane | None, clean: Tensor) -> float | None:
+    return None if estimate is None else psnr(whole(estimate).cpu(), clean, border=BORDER)
+
+
+def _prepare(model: Model, compute: Compute, name: str, images: int, compiled: bool) -> Engine:
     """Make every network of a model ready in the same engine."""
-    engine = engines.choose(name, compute, images=images)
+    engine = engines.choose(name, compute, images=images, compiled=compiled)
     units = list(model.cascade.units)
     try:
         prepared = [_prepare_unit(model, unit, engine) for unit in units]
@@ -122,11 +171,10 @@ def _prepare(model: Model, compute: Compute, name: str, images: int) -> Engine:
         if name != "auto":
             raise
         warnings.warn(f"{error.problem} torch runs this model.", stacklevel=2)
-        engine = engines.TorchEngine(compute)
+        engine = engines.TorchEngine(compute, compiled=compiled)
         prepared = [_prepare_unit(model, unit, engine) for unit in units]
     for unit, (segmenter, denoiser) in zip(units, prepared, strict=True):
         unit.segmenter, unit.denoiser = segmenter, denoiser
-    model.cascade.tile = engine.tile
     return engine
 
 
@@ -144,113 +192,3 @@ def _prepare_unit(
     if not guides and engine.name != "torch":
         raise Unsupported("OpenVINO runs denoisers with a condition only.")
     return segmenter, engine.prepare(unit.denoiser, image, *guides)
-
-
-def _without_frame(estimate: Tensor) -> Tensor:
-    if min(estimate.shape[-2:]) <= 2 * FRAME:
-        return estimate
-    inside = estimate[..., FRAME:-FRAME, FRAME:-FRAME]
-    return F.pad(inside, (FRAME,) * 4, mode="replicate")
-
-
-def _require_finite(*computed: Tensor | None) -> None:
-    if not all(bool(part.isfinite().all()) for part in computed if part is not None):
-        raise SdabnError(
-            "The model computed values that are not numbers.", "Try --precision float32."
-        )
-
-
-@dataclass
-class Report:
-    """What became of every image.
-
-    Attributes:
-        done: input, outputs, seconds and, with added noise, psnr of each one.
-        failed: input and error of the others.
-    """
-
-    done: list[dict[str, Any]] = field(default_factory=list)
-    failed: list[dict[str, str]] = field(default_factory=list)
-
-
-def process(
-    jobs: Sequence[Job],
-    runner: Runner,
-    *,
-    products: Sequence[str],
-    noise: NoiseModel | None,
-    seed: int,
-    advance: Callable[[Job], object] = lambda job: None,
-) -> Report:
-    """Run images one after the other; one that fails does not stop the others.
-
-    Args:
-        jobs: The images and where their results go.
-        runner: The model.
-        products: Which of ``inputs.PRODUCTS`` to write.
-        noise: Added to the images first, which are then taken as clean.
-        seed: Of the noise; each image's depends on it and on its place in the list.
-        advance: Called after every image.
-    """
-    report = Report()
-    for number, job in enumerate(jobs):
-        try:
-            random = generator(seed, "run", number)
-            report.done.append(_process_one(job, runner, products, noise, random))
-        except SdabnError as error:
-            report.failed.append({"input": str(job.image), "error": str(error)})
-        except Exception as error:  # a network or noise of anyone's must not stop the others
-            reason = f"{job.image}: the model failed: {type(error).__name__}: {error}"
-            report.failed.append({"input": str(job.image), "error": reason})
-        advance(job)
-    return report
-
-
-def _process_one(
-    job: Job, runner: Runner, products: Sequence[str], noise: NoiseModel | None, random: Generator
-) -> dict[str, Any]:
-    began = time.perf_counter()
-    clean = _load(job.image)
-    try:
-        result = runner(clean if noise is None else noise(clean, random))
-    except SdabnError as error:
-        raise SdabnError(f"{job.image}: {error.problem}", error.hint) from error
-    entry: dict[str, Any] = {"input": str(job.image)}
-    if noise is not None:
-        entry["psnr"] = _psnr(result, clean)
-    entry["outputs"] = _write(job, result, products, runner.model)
-    return entry | {"seconds": time.perf_counter() - began}
-
-
-def _load(path: Path) -> Tensor:
-    """Read an image as float32 (1, 3, H, W) in [0, 1]."""
-    unit = images.to_unit(images.read_image(path))
-    return torch.from_numpy(unit).permute(2, 0, 1)[None].contiguous()
-
-
-def _psnr(result: Result, clean: Tensor) -> dict[str, Any]:
-    return {
-        "noisy": psnr(result.noisy, clean, border=BORDER),
-        "units": [
-            None if estimate is None else psnr(estimate, clean, border=BORDER)
-            for estimate in result.estimates
-        ],
-    }
-
-
-def _write(job: Job, result: Result, products: Sequence[str], model: Model) -> dict[str, str]:
-    """Write every picture; all of them are on disk before the first is put in its place."""
-    description = model.description
-    palette = description.palette
-    base = result.denoised if result.denoised is not None else _to_picture(result.noisy)
-    make: dict[str, Callable[[], files.Writer]] = {
-        "denoised": lambda: images.image_writer(base),
-        "labels": lambda: images.labels_writer(result.labels, palette),
-        "noisy": lambda: images.image_writer(_to_picture(result.noisy)),
-        "overlay": lambda: images.image_writer(
-            overlay.draw(base, result.labels, description.classes, palette)
-        ),
-    }
-    paths = {product: job.output(product) for product in products}
-    files.write_together({path: make[product]() for product, path in paths.items()})
-    return {product: str(path) for product, path in paths.items()}

@@ -14,6 +14,11 @@ from sdabn_cli.images import SUFFIXES
 #: What is written for an image, by the name it has in ``--json``.
 PRODUCTS = ("denoised", "labels", "overlay", "noisy")
 
+TIFF_SUFFIXES = (".tif", ".tiff")
+
+#: Endings of results.
+RESULTS = tuple(f".{product}{suffix}" for product in PRODUCTS for suffix in (".png", ".tif"))
+
 
 @dataclass(frozen=True)
 class Job:
@@ -27,9 +32,16 @@ class Job:
     image: Path
     stem: Path
 
+    @property
+    def is_tiff(self) -> bool:
+        """Whether the image is a TIFF, whose results are TIFFs: pages, floats and any size."""
+        return self.image.suffix.lower() in TIFF_SUFFIXES
+
     def output(self, product: str) -> Path:
         """File of a product: ``OUT/sub/name.denoised.png``."""
-        return self.stem.with_name(f"{self.stem.name}.{product}.png")
+        return self.stem.with_name(
+            f"{self.stem.name}.{product}{'.tif' if self.is_tiff else '.png'}"
+        )
 
 
 def collect(inputs: Sequence[str], output: Path) -> list[Job]:
@@ -56,6 +68,11 @@ def collect(inputs: Sequence[str], output: Path) -> list[Job]:
     jobs = [Job(image, output / relative.with_suffix("")) for image, relative in found.items()]
     _refuse_collisions(jobs)
     return jobs
+
+
+def unfinished(jobs: Sequence[Job], products: Sequence[str]) -> list[Job]:
+    """The images that lack a result; results are written in one piece, so one there is whole."""
+    return [job for job in jobs if not all(job.output(product).is_file() for product in products)]
 
 
 def check_output(output: Path) -> None:
@@ -93,7 +110,7 @@ def _is_image(path: Path) -> bool:
     """Whether a file is named like an image, and not like a result of an earlier run."""
     if path.suffix.lower() not in SUFFIXES or not path.is_file():
         return False
-    return not path.name.endswith(tuple(f".{product}.png" for product in PRODUCTS))
+    return not path.name.endswith(RESULTS)
 
 
 def _is_source(path: Path, folder: Path, output: Path) -> bool:

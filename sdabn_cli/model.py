@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 import sdabn_cli
 from sdabn_cli import networks, registry
 from sdabn_cli.cascade import Cascade, Condition, ConditionForm, Unit, condition_channels
+from sdabn_cli.contracts import NoiseModel
 from sdabn_cli.errors import SdabnError, did_you_mean
 from sdabn_cli.files import write_atomically
 
@@ -78,6 +79,14 @@ class Model:
 
     def __len__(self) -> int:
         return len(self.cascade.units)
+
+    @property
+    def trained_on(self) -> NoiseModel | None:
+        """The noise that the cascade was trained on; None if its plug-in is not installed."""
+        try:
+            return registry.build("noise", *registry.parse(self.description.noise))
+        except SdabnError:
+            return None
 
 
 def resolve(name: str) -> Path:

@@ -16,29 +16,40 @@ TEXT = (240, 240, 240)
 NOTICEABLE = 0.001
 
 
-def draw(
-    image: np.ndarray,
-    labels: np.ndarray,
-    classes: Sequence[str],
-    palette: Sequence[tuple[int, int, int]],
+def mix(
+    image: np.ndarray, labels: np.ndarray, palette: Sequence[tuple[int, int, int]]
 ) -> np.ndarray:
-    """Mix an image with the colours of its classes and write the legend below.
+    """Mix rows of an image with the colours of their classes, and draw outlines between these.
 
     Args:
-        image: uint8 (H, W, 3).
+        image: uint8 (h, W, 3).
+        labels: Class ids (h, W), or (h + 1, W) with the row below, if there is one.
+        palette: Colour of every class.
+
+    Returns:
+        uint8 (h, W, 3).
+    """
+    height = len(image)
+    colours = np.asarray(palette, dtype=np.float32)[labels[:height]]
+    mixed = image * (1 - OPACITY) + colours * OPACITY
+    mixed = np.where(_outlines(labels)[:height, :, None], colours * 0.6, mixed)
+    return np.round(mixed).astype(np.uint8)
+
+
+def legend(
+    labels: np.ndarray, classes: Sequence[str], palette: Sequence[tuple[int, int, int]]
+) -> np.ndarray:
+    """Draw the legend of the classes that occur, the largest first.
+
+    Args:
         labels: Class ids (H, W).
         classes: Name of every class.
         palette: Colour of every class.
 
     Returns:
-        uint8 (H + legend, W, 3).
+        uint8 (h, W, 3), to be put below the image.
     """
-    colours = np.asarray(palette, dtype=np.float32)[labels]
-    mixed = image * (1 - OPACITY) + colours * OPACITY
-    mixed = np.where(_outlines(labels)[..., None], colours * 0.6, mixed)
-    picture = np.round(mixed).astype(np.uint8)
-    legend = _legend(picture.shape[1], _present(labels, len(classes)), classes, palette)
-    return np.concatenate([picture, legend])
+    return _legend(labels.shape[1], _present(labels, len(classes)), classes, palette)
 
 
 def _outlines(labels: np.ndarray) -> np.ndarray:
@@ -51,7 +62,8 @@ def _outlines(labels: np.ndarray) -> np.ndarray:
 
 def _present(labels: np.ndarray, count: int) -> list[int]:
     """Classes that occur, the largest first."""
-    share = np.bincount(labels.ravel(), minlength=count)[:count] / labels.size
+    counts = sum(np.bincount(row, minlength=count)[:count] for row in labels)
+    share = counts / labels.size
     order = [int(i) for i in np.argsort(-share, kind="stable") if share[i] > 0]
     return [i for i in order if share[i] >= NOTICEABLE] or order
 

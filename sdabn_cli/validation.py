@@ -94,13 +94,12 @@ class Validation:
         """Draw an image with what the cascade makes of it, if it is one of the fixed ones."""
         if looked.index not in self._drawn:
             return
-        estimates = [output.estimate for output in looked.outputs if output.estimate is not None]
         dataset = self._training.validation
         picture = comparison(
             looked.noisy,
-            estimates[-1][0].float().cpu() if estimates else None,
+            looked.estimate,
             looked.labels,
-            looked.outputs[-1].logits[0].argmax(0).cpu(),
+            looked.prediction.long(),
             dataset.palette,
             clean=self._stage.is_clean,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,8 +11,9 @@ from sdabn_cli.commands import USE, app
 from sdabn_cli.commands.options import Device, DryRun, Engine, Json, Precision, Seed, Units
 
 if TYPE_CHECKING:
-    from sdabn_cli.inference import Report, Runner
+    from sdabn_cli.inference import Runner
     from sdabn_cli.inputs import Job
+    from sdabn_cli.pipeline import Options, Report
 
 Inputs = Annotated[
     list[str], typer.Argument(metavar="INPUT", help="Image files, folders and globs.")
@@ -29,6 +30,31 @@ AddNoise = Annotated[
         help="Take the images as clean, add this noise first and report PSNR: gaussian:sigma=50",
         show_default=False,
     ),
+]
+SelfEnsemble = Annotated[
+    bool,
+    typer.Option(
+        "--self-ensemble", help="Run 8 mirrored and turned copies and average: 8 times slower."
+    ),
+]
+Sigma = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|VALUE",
+        help="Noise of the images on the 0-255 scale; auto estimates and reports it.",
+    ),
+]
+Memory = Annotated[
+    str, typer.Option(help="Memory to keep to, such as 3GB; auto: most of what is free.")
+]
+MaxPixels = Annotated[
+    int, typer.Option(help="Refuse images of more pixels, before they are decoded.", min=1)
+]
+SkipExisting = Annotated[
+    bool, typer.Option("--skip-existing", help="Pass over images whose results are all there.")
+]
+Compile = Annotated[
+    bool, typer.Option("--compile", help="Compile the networks first (engine torch).")
 ]
 
 DEFAULT_MODEL = "street"
@@ -49,39 +75,54 @@ def _register(name: str, products: tuple[str, ...], text: str) -> None:
         device: Device = "auto",
         precision: Precision = "auto",
         engine: Engine = "auto",
+        compile_: Compile = False,
+        self_ensemble: SelfEnsemble = False,
+        sigma: Sigma = "auto",
+        memory: Memory = "auto",
+        max_pixels: MaxPixels = 100_000_000,
+        skip_existing: SkipExisting = False,
         dry_run: DryRun = False,
         json: Json = False,
     ) -> None:
         from sdabn_cli import registry
-        from sdabn_cli.inputs import check_output, collect
+        from sdabn_cli.inputs import check_output, collect, unfinished
 
         jobs = collect(inputs, output)
         noise = registry.build("noise", *registry.parse(add_noise)) if add_noise else None
         wanted = [*products, "noisy"] if add_noise else list(products)
         check_output(output)
+        skipped = [] if not skip_existing else jobs
+        jobs = unfinished(jobs, wanted) if skip_existing else jobs
+        skipped = [str(job.image) for job in skipped if job not in jobs]
 
-        from sdabn_cli import engines, inference
+        from sdabn_cli import engines, inference, noiselevel
+        from sdabn_cli import memory as memories
         from sdabn_cli import model as models
         from sdabn_cli.device import choose
+        from sdabn_cli.pipeline import Options
 
         models.find(model, units=units)
         compute = choose(device, precision)
-        engines.choose(engine, compute)
-        if dry_run:
-            _show_plan(jobs, wanted, model, json)
+        engines.choose(engine, compute, compiled=compile_)
+        options = Options(wanted, noise, seed, noiselevel.parse(sigma), max_pixels)
+        budget = memories.budget(memory)
+        if dry_run or not jobs:
+            _show_plan(jobs, wanted, model, skipped, json)
             return
-        loaded = models.load(model, units=units)
         runner = inference.Runner(
-            loaded,
+            models.load(model, units=units),
             compute,
             last_denoiser="denoised" in products,
             engine=engine,
             images=len(jobs),
+            budget=budget,
+            ensemble=self_ensemble,
+            compiled=compile_,
         )
-        report = _process(jobs, runner, wanted, noise, seed)
+        report = _process(jobs, runner, options)
         if json and report.done:
-            _emit(report, model, runner)
-        _show(report, add_noise)
+            _emit(report, model, runner, skipped)
+        _show(report, add_noise, skipped)
 
 
 _register(
@@ -95,29 +136,29 @@ _register(
 )
 
 
-def _process(jobs: list[Job], runner: Runner, products: list[str], noise: Any, seed: int) -> Report:
+def _process(jobs: list[Job], runner: Runner, options: Options) -> Report:
     from sdabn_cli.console import progress
-    from sdabn_cli.inference import process
+    from sdabn_cli.pipeline import process
 
     with progress() as bar:
         task = bar.add_task("images", total=len(jobs), info="")
         return process(
             jobs,
             runner,
-            products=products,
-            noise=noise,
-            seed=seed,
+            options,
             advance=lambda job: bar.update(task, advance=1, info=job.image.name),
         )
 
 
-def _emit(report: Report, model: str, runner: Runner) -> None:
+def _emit(report: Report, model: str, runner: Runner, skipped: list[str]) -> None:
     from sdabn_cli.console import emit
 
     emit(
         {
             "images": report.done,
             "failed": report.failed,
+            "skipped": skipped,
+            "warnings": report.warnings,
             "model": model,
             "units": len(runner.model),
             "device": str(runner.compute),
@@ -126,7 +167,9 @@ def _emit(report: Report, model: str, runner: Runner) -> None:
     )
 
 
-def _show_plan(jobs: list[Job], products: list[str], model_name: str, as_json: bool) -> None:
+def _show_plan(
+    jobs: list[Job], products: list[str], model_name: str, skipped: list[str], as_json: bool
+) -> None:
     from sdabn_cli.console import emit, say
 
     planned = [
@@ -134,21 +177,30 @@ def _show_plan(jobs: list[Job], products: list[str], model_name: str, as_json: b
         for job in jobs
     ]
     if as_json:
-        emit({"images": planned, "model": model_name})
+        emit({"images": planned, "skipped": skipped, "model": model_name})
         return
+    _say_skipped(skipped)
     for entry in planned:
         say(f"{entry['input']} -> " + ", ".join(entry["outputs"].values()))
 
 
-def _show(report: Report, add_noise: str | None) -> None:
+def _say_skipped(skipped: list[str]) -> None:
+    from sdabn_cli.console import say
+
+    if skipped:
+        say(f"{len(skipped)} images have their results already.")
+
+
+def _show(report: Report, add_noise: str | None, skipped: list[str]) -> None:
     """Tell people what was written; exit 1 if some images failed, 2 if all did."""
     from sdabn_cli.console import say, show_table, warn
     from sdabn_cli.errors import SdabnError
 
     if not report.done:
         raise SdabnError("\n".join(entry["error"] for entry in report.failed))
+    _say_skipped(skipped)
     for entry in report.done:
-        say(f"{entry['input']}  {entry['seconds']:.1f} s")
+        say(f"{entry['input']}  {entry['seconds']:.1f} s  sigma {entry['sigma']:.1f}")
         for product, path in entry["outputs"].items():
             say(f"  {product:<9} {path}")
         if add_noise:
@@ -156,6 +208,8 @@ def _show(report: Report, add_noise: str | None) -> None:
             figures += [(f"unit {i}", v) for i, v in enumerate(entry["psnr"]["units"], start=1)]
             rows = [[name, f"{value:.2f}"] for name, value in figures if value is not None]
             show_table(f"Against the clean image ({add_noise})", ["", "PSNR (dB)"], rows)
+    for message in report.warnings:
+        warn(message)
     for entry in report.failed:
         warn(entry["error"])
     if report.failed:
