@@ -129,14 +129,14 @@ def clean_image(size: str, folder: Path | None) -> Any:
     """A clean image of the size, float32 (1, 3, H, W): photographs or a drawn street, tiled."""
     import torch
 
-    from sdabn_cli import images
+    from sdabn_cli.picture import to_unit
 
     if folder is None:
         files = [Path(__file__).parent.parent / "examples" / "street.png"]
     else:
         files = sorted(folder.glob("*.png"))
     height, width = map(int, size.split("x"))
-    tile = images.to_unit(iio.imread(files[0]))
+    tile = to_unit(iio.imread(files[0]))
     repeats = (-(-height // tile.shape[0]), -(-width // tile.shape[1]), 1)
     whole = np.tile(tile, repeats)[:height, :width]
     return torch.from_numpy(whole).permute(2, 0, 1)[None].contiguous()

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from sdabn_cli import images
 from sdabn_cli.labels import IGNORED
+from sdabn_cli.picture import to_unit
 from sdabn_cli.recipe import StageSettings
 
 
@@ -60,7 +60,7 @@ def augment(
     window = tuple(
         _draw_window(have, want, random) for have, want in zip(image.shape[:2], wanted, strict=True)
     )
-    clean = torch.from_numpy(images.to_unit(image[window])).permute(2, 0, 1)
+    clean = torch.from_numpy(to_unit(image[window])).permute(2, 0, 1)
     target = torch.from_numpy(labels[window].astype(np.int64))
     size = [
         side if part == want else min(side, max(1, round(part * scale)))

@@ -14,9 +14,9 @@ from sdabn_cli.contracts import Dataset, NoiseModel
 from sdabn_cli.data import decode
 from sdabn_cli.device import Compute
 from sdabn_cli.execution import Executor
-from sdabn_cli.images import to_unit
 from sdabn_cli.logits import labels_of
 from sdabn_cli.metrics import Protocol, SegmentationScore, psnr, ssim
+from sdabn_cli.picture import to_unit
 from sdabn_cli.planes import MemoryPlane, whole
 from sdabn_cli.processes import Processes
 from sdabn_cli.randomness import generator

@@ -1,20 +1,20 @@
-"""Image files: the one place that reads and writes them, and that converts integers to [0, 1]."""
+"""Image files: the one place that finds out what they hold and decodes them."""
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
 from pathlib import Path
 
 import imageio.v3 as iio
 import numpy as np
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
-from PIL.TiffImagePlugin import TiffImageFile
+from PIL import ExifTags, Image, UnidentifiedImageError
 
+from sdabn_cli import tiff
 from sdabn_cli.errors import SdabnError
-from sdabn_cli.files import Writer
+from sdabn_cli.picture import Picture, of_channels, upright
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
+TIFF_SUFFIXES = (".tif", ".tiff")
+SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", *TIFF_SUFFIXES, ".webp"}
 
 #: Larger images are refused before they are decoded.
 MAX_PIXELS = 100_000_000
@@ -25,33 +25,39 @@ SIDEWAYS = (5, 6, 7, 8)
 #: What the decoders raise for damaged files.
 DAMAGES = (OSError, SyntaxError, ValueError, EOFError, struct.error)
 
+#: First bytes of PNG and of the kinds of TIFF.
+PNG = b"\x89PNG\r\n\x1a\n"
+TIFFS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+#: Modes of Pillow that are taken as they are; what the others are converted to.
+PLAIN = ("L", "LA", "RGB", "RGBA")
+CONVERTED = {"1": "L", "PA": "RGBA", "La": "LA", "RGBa": "RGBA"}
+
+# Our own check, made before anything is decoded, takes its place.
+Image.MAX_IMAGE_PIXELS = None
+
 
 def read_image(path: Path) -> np.ndarray:
-    """Read an image as RGB.
+    """Read an image as RGB, for training.
 
     Grey images become three equal channels, an alpha channel is left out, EXIF turns are applied.
 
     Args:
-        path: Image file.
+        path: Image file of one page.
 
     Returns:
         uint8 or uint16 array (H, W, 3).
 
     Raises:
-        SdabnError: As ``read_size``, or if the values are of another type.
+        SdabnError: As ``read_size``, or if it has several pages or values of another type.
     """
-    array = _decode(path)
-    if array.ndim == 2:
-        array = np.repeat(array[..., None], 3, axis=2)
-    if array.ndim != 3 or array.shape[2] not in (1, 2, 3, 4):
-        raise SdabnError(
-            f"{path} has the shape {array.shape}.", "One grey or colour image a file is read."
-        )
-    if array.shape[2] < 3:  # grey, or grey with alpha
-        array = np.repeat(array[..., :1], 3, axis=2)
-    if array.dtype not in (np.uint8, np.uint16):
-        raise SdabnError(f"{path} holds {array.dtype} values.", "8- and 16-bit images are read.")
-    return np.ascontiguousarray(array[..., :3])
+    _require_one_page(path)
+    pixels = np.asarray(read_picture(path).pixels)
+    if pixels.dtype not in (np.uint8, np.uint16):
+        raise SdabnError(f"{path} holds {pixels.dtype} values.", "8- and 16-bit images are read.")
+    if pixels.ndim == 2:
+        pixels = np.repeat(pixels[..., None], 3, axis=2)
+    return np.ascontiguousarray(pixels)
 
 
 def read_labels(path: Path) -> np.ndarray:
@@ -64,6 +70,7 @@ def read_labels(path: Path) -> np.ndarray:
         SdabnError: As ``read_size``, or if it is not a single-channel 8-bit image.
     """
     read_size(path)
+    _require_one_page(path)
     try:
         with Image.open(path) as image:
             mode = image.mode
@@ -78,45 +85,66 @@ def read_labels(path: Path) -> np.ndarray:
     return array
 
 
-def _decode(path: Path) -> np.ndarray:
-    read_size(path)
+def read_picture(
+    path: Path, page: int = 0, *, max_pixels: int = MAX_PIXELS, spool: Path | None = None
+) -> Picture:
+    """Read a page of an image file as it is: grey stays grey, 16 bits stay 16 bits.
+
+    Palettes, CMYK and other kinds of colour become RGB, fewer than 8 bits become 8, and an image
+    stored turned is turned upright.
+
+    Args:
+        path: Image file.
+        page: Number of the page of a TIFF, from 0.
+        max_pixels: Larger images are refused before they are decoded.
+        spool: See ``tiff.read``; used for TIFFs alone.
+
+    Raises:
+        SdabnError: As ``read_size``, or if the page is of a kind that is not read.
+    """
+    read_size(path, max_pixels=max_pixels)
+    if _is_tiff(path):
+        return tiff.read(path, page, spool)
     try:
-        with Image.open(path) as image:
-            mode = image.mode
-        if mode.startswith(("I;16", "I;32")) or mode in ("I", "F"):
-            return _decode_deep(path)
-        # CMYK and palettes would come back as something other than the colours shown.
-        convert = None if mode in ("L", "LA", "RGB", "RGBA") else "RGB"
-        array = iio.imread(path, plugin="pillow", mode=convert, rotate=True, index=0)
+        return _read_deep_png(path) if _png_bits(path) == 16 else _read_plain(path)
     except DAMAGES as error:
         raise SdabnError(f"{path} is damaged: {error}.") from error
-    return array
 
 
-def _decode_deep(path: Path) -> np.ndarray:
-    """Read a grey image of more than 8 bits as it is; converting it would clip it to white."""
-    # From a stream: Pillow maps a path into memory, and then mixes up the sides of a turned TIFF.
-    with path.open("rb") as file, Image.open(file) as image:
-        array = np.asarray(ImageOps.exif_transpose(image))
-    return array.astype(array.dtype.newbyteorder("="), copy=False)
+def count_pages(path: Path, *, max_pixels: int = MAX_PIXELS) -> int:
+    """Number of pages of an image file, from its headers; more than one in TIFFs alone.
+
+    Raises:
+        SdabnError: As ``read_size``, for any page.
+    """
+    read_size(path, max_pixels=max_pixels)
+    if not _is_tiff(path):
+        return 1
+    sizes = tiff.sizes(path)
+    for size in sizes:
+        _require_small(path, size, max_pixels)
+    return len(sizes)
 
 
-def read_size(path: Path) -> tuple[int, int]:
-    """Read the height and width that an image has once it is turned, from its header alone.
+def read_size(path: Path, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+    """Read the height and width that an image (or its first page) has once it is upright.
+
+    Only the header is read.
 
     Raises:
         SdabnError: If the file is missing, may not be read, is too large, damaged or not an image,
-            or holds more than one.
+            or is animated.
     """
     try:
         if not path.is_file():
             raise SdabnError(f"There is no file {path}.")
-        with Image.open(path) as image:
-            (width, height), frames = _size_as_shown(image), _count_frames(image)
+        if _is_tiff(path):
+            size, frames = tiff.sizes(path)[0], 1
+        else:
+            with Image.open(path) as image:
+                size, frames = _size_as_shown(image), _count_frames(image)
     except PermissionError as error:
         raise SdabnError(f"{path} cannot be read: {error.strerror}.") from error
-    except Image.DecompressionBombError as error:
-        raise SdabnError(f"{path} is too large: {error}.") from error
     except UnidentifiedImageError as error:
         raise SdabnError(
             f"{path} is not an image, or not of a kind that is read.",
@@ -124,51 +152,77 @@ def read_size(path: Path) -> tuple[int, int]:
         ) from error
     except DAMAGES as error:
         raise SdabnError(f"{path} is damaged: {error}.") from error
-    if width * height > MAX_PIXELS:
-        raise SdabnError(
-            f"{path} has {width} x {height} pixels.", f"Read are up to {MAX_PIXELS:,} pixels."
-        )
+    _require_small(path, size, max_pixels)
     if frames > 1:
-        raise SdabnError(f"{path} holds {frames} pages or frames.", "One image a file is read.")
-    return height, width
+        raise SdabnError(f"{path} is animated: it holds {frames} frames.", "Save them as images.")
+    return size
+
+
+def _require_small(path: Path, size: tuple[int, int], max_pixels: int) -> None:
+    height, width = size
+    if height * width > max_pixels:
+        raise SdabnError(
+            f"{path} has {width} x {height} pixels, and up to {max_pixels:,} are read.",
+            f"If it is meant to be that large: --max-pixels {height * width}",
+        )
+
+
+def _require_one_page(path: Path) -> None:
+    if _is_tiff(path) and (pages := count_pages(path)) > 1:
+        raise SdabnError(f"{path} holds {pages} pages.", "One image a file is read here.")
+
+
+def _is_tiff(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(4) in TIFFS
+    except FileNotFoundError as error:
+        raise SdabnError(f"There is no file {path}.") from error
+    except PermissionError as error:
+        raise SdabnError(f"{path} cannot be read: {error.strerror}.") from error
+
+
+def _png_bits(path: Path) -> int | None:
+    """Bits a channel of a PNG; None for other files."""
+    with path.open("rb") as file:
+        header = file.read(26)
+    return header[24] if header[:8] == PNG and len(header) == 26 else None
+
+
+def _read_deep_png(path: Path) -> Picture:
+    """Read 16-bit PNG, which Pillow and imageio cut to 8 bits where it has colours."""
+    import imagecodecs
+
+    with Image.open(path) as image:
+        orientation = Image.Image.getexif(image).get(ExifTags.Base.Orientation)
+    try:
+        array = imagecodecs.png_decode(path.read_bytes())
+    except RuntimeError as error:
+        raise ValueError(error) from error
+    return of_channels(upright(array, orientation))
+
+
+def _read_plain(path: Path) -> Picture:
+    with Image.open(path) as image:
+        mode, icc = image.mode, image.info.get("icc_profile")
+        transparent = "transparency" in image.info
+    if mode in ("I", "F") or mode.startswith(("I;", "F;")):
+        raise SdabnError(f"{path} holds values of the mode {mode}.", "Save it as PNG or TIFF.")
+    wanted = CONVERTED.get(mode, mode if mode in PLAIN else "RGB")
+    if transparent and wanted in ("L", "RGB"):
+        wanted = "LA" if wanted == "L" else "RGBA"
+    convert = None if wanted == mode else wanted
+    array = iio.imread(path, plugin="pillow", mode=convert, rotate=True, index=0)
+    return of_channels(array, icc if mode in (*PLAIN, "P") else None)
 
 
 def _size_as_shown(image: Image.Image) -> tuple[int, int]:
-    # Some versions of Pillow give the size of a TIFF as stored, others as shown.
-    stored = (
-        (image.tag_v2[ExifTags.Base.ImageWidth], image.tag_v2[ExifTags.Base.ImageLength])
-        if isinstance(image, TiffImageFile)
-        else image.size
-    )
+    width, height = image.size
     # The getexif of a PNG would decode the pixels to look behind them.
     turn = Image.Image.getexif(image).get(ExifTags.Base.Orientation)
-    return stored[::-1] if turn in SIDEWAYS else stored
+    return (width, height) if turn in SIDEWAYS else (height, width)
 
 
 def _count_frames(image: Image.Image) -> int:
     # An MPO is a photograph with its preview or its depth: the first one is the image.
     return 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
-
-
-def to_unit(array: np.ndarray) -> np.ndarray:
-    """Convert integers to float32 in [0, 1] by their type's full scale."""
-    return array.astype(np.float32) / np.iinfo(array.dtype).max
-
-
-def to_uint8(array: np.ndarray) -> np.ndarray:
-    """Convert floats in [0, 1] to uint8: clipped first, then rounded."""
-    return np.round(np.clip(array, 0.0, 1.0) * 255.0).astype(np.uint8)
-
-
-def image_writer(array: np.ndarray) -> Writer:
-    """Writer of an RGB uint8 array (H, W, 3) as PNG."""
-    return lambda file: iio.imwrite(file, array, extension=".png")
-
-
-def labels_writer(labels: np.ndarray, palette: Sequence[tuple[int, int, int]]) -> Writer:
-    """Writer of class ids (H, W) as a palette PNG: the pixel values are the ids."""
-    image = Image.fromarray(labels.astype(np.uint8))
-    colours = [value for colour in palette for value in colour]
-    # A full palette: otherwise ids beyond it, such as 255, would be written as other ids.
-    image.putpalette(colours + [0] * (768 - len(colours)))
-    return lambda file: image.save(file, format="PNG")

@@ -30,7 +30,7 @@ from sdabn_cli.files import write_together
 TOLERANCE = 1e-3
 
 #: Layers run fused, so caches matter less than with torch and the halo of a tile costs more.
-TILE = 1024
+TILE = 300
 
 #: OpenVINO's names of the precisions.
 PRECISIONS = {torch.float32: "f32", torch.bfloat16: "bf16"}

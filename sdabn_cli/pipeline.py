@@ -17,6 +17,7 @@ from sdabn_cli.errors import SdabnError
 from sdabn_cli.inference import BORDER, Runner
 from sdabn_cli.inputs import Job
 from sdabn_cli.metrics import psnr
+from sdabn_cli.picture import Picture
 from sdabn_cli.planes import MemoryPlane, Plane, Workspace, whole
 from sdabn_cli.products import Page, PicturePlane
 from sdabn_cli.randomness import generator
@@ -72,7 +73,7 @@ class _File:
     random: Generator
     pixels: int = 0
     seconds: float = 0.0
-    next: tuple[images.Picture, Workspace] | None = None
+    next: tuple[Picture, Workspace] | None = None
     pages: list[Page] = field(default_factory=list)
     workspaces: list[Workspace] = field(default_factory=list)
     sigmas: list[float] = field(default_factory=list)
@@ -176,7 +177,7 @@ class _Pipeline:
             before = psnr(whole(noisy).cpu(), clean, border=BORDER)
             file.psnr.append({"noisy": before, "units": result.psnr})
 
-    def _input(self, picture: images.Picture, random: Generator) -> tuple[Plane, Tensor | None]:
+    def _input(self, picture: Picture, random: Generator) -> tuple[Plane, Tensor | None]:
         """What the model sees and, where noise is added, the true image."""
         plane = PicturePlane(picture)
         pixels = plane.shape[1] * plane.shape[2]

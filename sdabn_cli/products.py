@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sdabn_cli import files, images, overlay
+from sdabn_cli import files, overlay
 from sdabn_cli.encoding import Raster, png_writer, tiff_writer
-from sdabn_cli.images import Picture
 from sdabn_cli.inference import Result
 from sdabn_cli.inputs import Job
 from sdabn_cli.model import Description
+from sdabn_cli.picture import Picture, from_unit, to_unit
 from sdabn_cli.planes import Plane
 
 #: Rows that are converted and written together.
@@ -35,7 +35,7 @@ class PicturePlane:
 
     def read(self, window: tuple[slice, slice]) -> Tensor:
         """Values of a window, float32 (1, 3, h, w)."""
-        values = torch.from_numpy(images.to_unit(np.ascontiguousarray(self._pixels[window])))
+        values = torch.from_numpy(to_unit(np.ascontiguousarray(self._pixels[window])))
         if values.ndim == 2:
             return values.expand(1, 3, *values.shape).contiguous()
         return values.permute(2, 0, 1)[None].contiguous()
@@ -105,7 +105,7 @@ def _bands(page: Page, plane: Plane, grey: bool) -> Iterator[np.ndarray]:
 def _pixels(plane: Plane, window: tuple[slice, slice], dtype: Any, grey: bool) -> np.ndarray:
     values = plane.read(window)[0].float().cpu()
     array = values.mean(0) if grey else values.permute(1, 2, 0)
-    return images.from_unit(array.numpy(), dtype)
+    return from_unit(array.numpy(), dtype)
 
 
 def _labels(page: Page, description: Description) -> Raster:
