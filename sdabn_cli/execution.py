@@ -98,14 +98,15 @@ class Executor:
             noisy: Observed image, (3, H, W).
             workspace: Where the planes of the units are made.
             truth: Labels (1, H, W), read only where the condition is ``truth``.
-            keep: Whether planes stay readable after the next unit is asked for.
+            keep: Whether planes stay readable after the next unit is asked for; the last unit's do
+                as long as the workspace lives.
 
         Raises:
             SdabnError: If a network computes values that are no numbers, or does not fit the
                 memory.
         """
         estimate: OwnPlane | None = None
-        for unit in cascade.units:
+        for number, unit in enumerate(cascade.units, start=1):
             seen = noisy if estimate is None else estimate
             logits, plane = self._segment(unit.segmenter, seen, workspace)
             if unit.denoiser is None:
@@ -115,10 +116,10 @@ class Executor:
             previous = estimate
             estimate = self._denoise(unit.denoiser, noisy, previous, guide, workspace)
             yield UnitPlanes(logits, estimate)
-            if not keep:
+            if not keep and number < len(cascade.units):
                 workspace.release(plane)
-                if previous is not None:
-                    workspace.release(previous)
+            if not keep and previous is not None:
+                workspace.release(previous)
 
     def _segment(
         self, segmenter: nn.Module, image: Plane, workspace: Workspace

@@ -35,7 +35,7 @@ class Picture:
 
 
 def of_channels(array: np.ndarray, icc: bytes | None = None) -> Picture:
-    """A picture of an array (H, W) or (H, W, 1 to 4): grey, grey and alpha, colour, or with alpha."""
+    """A picture of an array (H, W) or (H, W, 1 to 4), whose last channel may be alpha."""
     if array.ndim == 2:
         return Picture(array, icc=icc)
     colours = array.shape[2] - (array.shape[2] in (2, 4))

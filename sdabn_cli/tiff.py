@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from sdabn_cli.errors import SdabnError
 from sdabn_cli.picture import Picture, of_channels, upright
@@ -16,7 +17,11 @@ from sdabn_cli.picture import Picture, of_channels, upright
 DAMAGES = (ValueError, OSError, RuntimeError, KeyError, IndexError, TypeError, AssertionError)
 
 #: Photometric interpretations that are read.
-WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, YCBCR = 0, 1, 2, 3, 6
+WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, CMYK, YCBCR = 0, 1, 2, 3, 5, 6
+CHANNELS = {WHITE_IS_ZERO: 1, BLACK_IS_ZERO: 1, RGB: 3, PALETTE: 1, CMYK: 4, YCBCR: 3}
+
+#: Those whose values are no colours yet.
+INDIRECT = (PALETTE, CMYK)
 
 #: Values of float images outside these ends are not on the scale of 0 to 1.
 LEAST, MOST = -1.0, 4.0
@@ -85,14 +90,15 @@ def read(path: Path, number: int, spool: Path | None = None) -> Picture:
     with _opened(path) as pages:
         page = pages[number]
         channels = _check(path, page)
-        icc = _tag(page, ICC_PROFILE)
-        if spool is not None and _orientation(page) == 1 and page.photometric != PALETTE:
+        icc = None if page.photometric == CMYK else _tag(page, ICC_PROFILE)
+        direct = _orientation(page) == 1 and page.photometric not in INDIRECT
+        if spool is not None and direct:
             return _read_spooled(path, page, channels, spool / f"page-{number}.raw", icc)
         array = page.asarray()
         if page.planarconfig == 2 and array.ndim == 3:
             array = np.moveaxis(array, 0, -1)
         array = _converted(path, upright(array, _orientation(page)), page)
-        return of_channels(array[..., :channels] if array.ndim == 3 else array, icc)
+        return of_channels(array, icc)
 
 
 def _read_spooled(path: Path, page: Any, channels: int, target: Path, icc: bytes | None) -> Picture:
@@ -152,12 +158,15 @@ def _check(path: Path, page: Any) -> int:
     """Make sure that a page is of a kind that is read; returns its channels, alpha included."""
     if page.imagedepth > 1:
         raise SdabnError(f"{path} holds a volume.", "Two-dimensional pages are read.")
-    if page.photometric not in (WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, YCBCR):
+    if page.photometric not in CHANNELS or (page.photometric == CMYK and page.dtype != np.uint8):
         kind = getattr(page.photometric, "name", page.photometric)
-        raise SdabnError(f"{path} is a TIFF of the kind {kind}.", "Grey, RGB and palette are read.")
-    colours = 3 if page.photometric in (RGB, YCBCR) else 1
+        raise SdabnError(
+            f"{path} is a TIFF of the kind {kind} ({page.dtype}).",
+            "Grey, RGB and palette are read, and CMYK of 8 bits.",
+        )
+    colours = CHANNELS[page.photometric]
     extra = page.samplesperpixel - colours
-    if extra not in (0, 1):
+    if extra not in (0, 1) or (extra and page.photometric in INDIRECT):
         raise SdabnError(
             f"{path} has {page.samplesperpixel} channels.",
             "Grey and RGB images are read, with or without alpha.",
@@ -184,6 +193,8 @@ def _converted(path: Path, array: np.ndarray, page: Any) -> np.ndarray:
     """Values on the full scale of their type, black at 0; palettes become colours."""
     if page.photometric == PALETTE:
         return (page.colormap.T[array] >> 8).astype(np.uint8)
+    if page.photometric == CMYK:
+        return np.asarray(Image.fromarray(array, "CMYK").convert("RGB"))
     if array.dtype.kind == "f":
         return _checked_floats(path, array.astype(np.float32))
     kind, bits = _dtype(page), int(page.bitspersample)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sdabn_cli import cascade as cascades
-from sdabn_cli import networks, tiling
+from sdabn_cli import networks
 from sdabn_cli.cascade import Cascade, Frozen, Unit, segment
 
 
@@ -232,25 +232,6 @@ def test_padding_does_not_move_the_image():
     padded.stride = 8
 
     assert torch.equal(segment(padded, image), logits)
-
-
-@pytest.mark.parametrize("size", [(45, 61), (16, 90), (90, 7)])
-def test_denoising_in_tiles_equals_denoising_the_whole_image(size):
-    denoiser = networks.build_denoiser("ddfn", {"blocks": "2"}, condition_channels=2)
-    nn.init.normal_(denoiser.reconstruct.weight)
-    image, condition = torch.rand(2, 3, *size), torch.rand(2, 2, *size)
-
-    with torch.no_grad():
-        whole = tiling.denoise(denoiser, image, condition, tile=None)
-        tiled = tiling.denoise(denoiser, image, condition, tile=16)
-
-    assert torch.allclose(tiled, whole, rtol=1e-4, atol=1e-4)
-    # Half the halo would show: the comparison is sharp enough to see a halo that is too small.
-    denoiser.receptive_field //= 2
-    with torch.no_grad():
-        assert not torch.allclose(
-            tiling.denoise(denoiser, image, condition, tile=16), whole, rtol=1e-4, atol=1e-4
-        )
 
 
 def test_frozen_prefix_survives_train_mode():

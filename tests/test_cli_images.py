@@ -112,7 +112,7 @@ def test_json_says_what_was_written_and_is_all_that_is_on_stdout(model):
 
     said = json.loads(result.stdout)
     assert [entry["input"] for entry in said["images"]] == ["a.png", "b.png"]
-    assert said["images"][0].keys() == {"input", "outputs", "seconds"}
+    assert said["images"][0].keys() == {"input", "outputs", "seconds", "sigma"}
     assert said["images"][0]["outputs"] == {p: f"out/a.{p}.png" for p in PRODUCTS}
     assert said["images"][0]["seconds"] > 0
     assert said["units"] == 2
