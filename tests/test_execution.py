@@ -196,7 +196,7 @@ def test_planes_that_do_not_fit_go_to_disk_and_are_removed(monkeypatch):
         folder = workspace.folder
 
         assert isinstance(last.estimate, DiskPlane)
-        assert len(list(folder.iterdir())) == 2  # those that nothing reads are gone already
+        assert len(list(folder.iterdir())) == 1  # those that nothing reads are gone already
         expected = network(image)[-1].estimate
         torch.testing.assert_close(whole(last.estimate), expected, rtol=1e-4, atol=1e-4)
 
