@@ -25,6 +25,7 @@ import sdabn_cli
 from sdabn_cli.device import Compute
 from sdabn_cli.errors import SdabnError, Unsupported
 from sdabn_cli.files import write_together
+from sdabn_cli.graph import write_onnx
 
 #: Largest difference to torch, in parts of the largest value, that a conversion may have.
 TOLERANCE = 1e-3
@@ -95,9 +96,12 @@ class OpenVINOEngine:
             return None
 
     def _convert(self, network: nn.Module, examples: tuple[Tensor, ...]) -> Any:
-        shapes = [openvino.PartialShape([-1, value.shape[1], -1, -1]) for value in examples]
-        with torch.inference_mode(False), torch.no_grad():
-            model = openvino.convert_model(network, example_input=examples, input=shapes)
+        names = ["image", "condition"][: len(examples)]
+        with tempfile.TemporaryDirectory() as folder:
+            # Ten times faster than OpenVINO's own conversion of torch's networks.
+            path = Path(folder) / "network.onnx"
+            write_onnx(network, examples, path, inputs=names, outputs=["result"])
+            model = self._core.read_model(path)
         exact = self._settings | {"INFERENCE_PRECISION_HINT": "f32"}
         converted = OpenVINONetwork(self._core.compile_model(model, "CPU", exact), network)
         for size in (examples[0].shape[-2:], [2 * side for side in examples[0].shape[-2:]]):
