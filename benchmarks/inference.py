@@ -1,6 +1,7 @@
 """How much faster sdabn runs a model than the straightforward way, in one run on one machine.
 
     python benchmarks/inference.py --sizes 384x480 1024x2048
+    python benchmarks/inference.py --sizes 4096x4096 --memory 4GB
     python benchmarks/inference.py --device cuda --ways straightforward torch
     python benchmarks/inference.py --images CAMVID/val        # quality on photographs
 
@@ -56,6 +57,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--model", default="street")
     parser.add_argument("--units", type=int, default=3)
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
+    parser.add_argument("--memory", default="auto", help="what sdabn may use, such as 4GB")
     parser.add_argument("--repeats", type=int, default=3, help="timed runs; the median counts")
     return parser.parse_args()
 
@@ -167,7 +169,7 @@ def straightforward(way: str, options: argparse.Namespace) -> Any:
 
 def toolkit(way: str, options: argparse.Namespace) -> Any:
     """The toolkit's own runner."""
-    from sdabn_cli import device, inference, planes
+    from sdabn_cli import device, inference, memory, planes
     from sdabn_cli import model as models
 
     precision = "float32" if way == "float32" else "auto"
@@ -176,6 +178,7 @@ def toolkit(way: str, options: argparse.Namespace) -> Any:
         models.load(options.model, units=options.units),
         device.choose(options.device, precision),
         engine=engine,
+        budget=memory.budget(options.memory),
     )
 
     def run(noisy: Any) -> tuple[Any, np.ndarray]:

@@ -95,7 +95,7 @@ def outside(sigma: float, trained: tuple[float, float]) -> str:
         what, effect = "more", "noise may remain"
     else:
         return ""
-    known = f"{low:.0f}" if high - low < 0.2 * high + 1 else f"{low:.0f} to {high:.0f}"
+    known = f"{(low + high) / 2:.0f}" if high - low < 0.2 * high + 1 else f"{low:.0f} to {high:.0f}"
     return (
         f"its noise is about sigma {sigma:.0f}, {what} than what the model was trained on "
         f"(sigma {known}); {effect}."
