@@ -29,6 +29,10 @@ OVERLAP = 128
 #: Least side of a tile; a network that does not fit the memory with it does not fit at all.
 SMALLEST = 64
 
+#: Side of the tiles of networks that do not fit as a whole, if the memory allows that. A fixed one,
+#: so that the result does not depend on how much memory happens to be free.
+SIDE = 1536
+
 #: Side of the example that a network's need of memory is measured with.
 EXAMPLE = 128
 
@@ -129,13 +133,13 @@ class Executor:
         padded = [-(-length // stride) * stride for length in size]
         edge = -(-EXAMPLE // stride) * stride
         largest = self._largest(segmenter, padded[0] * padded[1], (channels,), edge)
-        side = max(padded) if largest is None else math.isqrt(largest) // stride * stride
+        side = max(padded) if largest is None else min(SIDE, math.isqrt(largest))
         least = -(-SMALLEST // stride) * stride
 
         def attempt(side: int) -> tuple[Logits, OwnPlane]:
             return self._segment_in_tiles(segmenter, image, padded, side, workspace)
 
-        return self._retry(max(side, least), least, attempt)[0]
+        return self._retry(max(side // stride * stride, least), least, attempt)[0]
 
     def _segment_in_tiles(
         self,
@@ -189,7 +193,7 @@ class Executor:
             return estimate
         _, height, width = noisy.shape
         largest = self._largest(denoiser, height * width, (3, guide.channels), EXAMPLE)
-        side = max(height, width) if largest is None else math.isqrt(largest)
+        side = max(height, width) if largest is None else min(SIDE, math.isqrt(largest))
 
         def attempt_blended(side: int) -> OwnPlane:
             return _in_blended_tiles(look, workspace.plane(noisy.shape), side)

@@ -1,4 +1,4 @@
-"""What only a GPU can show: CUDA gives what the CPU gives, and running out of memory is lived with."""
+"""What only a GPU can show: CUDA gives what the CPU gives, also where its memory runs out."""
 
 from __future__ import annotations
 
