@@ -177,11 +177,12 @@ class Executor:
         workspace: Workspace,
     ) -> OwnPlane:
         def look(window: Window) -> Tensor:
-            before = None if previous is None else previous.read(window)
-            image, condition = strengthen(noisy.read(window), before), guide.read(window)
+            seen = self.compute.send(noisy.read(window))
+            before = None if previous is None else self.compute.send(previous.read(window))
+            condition = guide.read(window)
             given = None if condition is None else self.compute.send(condition)
             with self.compute.autocast():
-                return _finite(denoiser(self.compute.send(image), given).float())
+                return _finite(denoiser(strengthen(seen, before), given).float())
 
         halo = getattr(denoiser, "receptive_field", None)
         if halo is not None:

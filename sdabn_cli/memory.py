@@ -31,6 +31,9 @@ SHARE = 0.6
 
 UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}
 
+#: What allocators and libraries say when there is not enough.
+SAID = ("can't allocate memory", "ALLOC_FAILED")
+
 #: Least memory that a run can be told to keep to; torch and its libraries alone take half of it.
 LEAST = 2**30
 
@@ -133,4 +136,4 @@ def ran_out(error: BaseException) -> bool:
     """Whether an error says that there is not enough memory."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    return isinstance(error, RuntimeError) and any(said in str(error) for said in SAID)

@@ -112,7 +112,8 @@ class Workspace:
     """
 
     def __init__(self, places: Sequence[tuple[str, float]]) -> None:
-        self._left = dict(places)
+        # "cuda" is the same place as "cuda:0".
+        self._left = {str(torch.empty(0, device=name).device): size for name, size in places}
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._count = 0
 
