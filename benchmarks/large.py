@@ -4,8 +4,8 @@
     python benchmarks/large.py --side 5000 --image photo.png
 
 Writes a noisy TIFF (an image repeated), runs ``sdabn run`` on it in a process of its own, prints
-its time and the peak of its resident memory, then runs a part around the middle, cut where segmenters'
-tiles begin, and compares the middle of both.
+its time and the peak of its resident memory, then runs a part around the middle, cut where tiles of
+segmenters begin, and compares the middle of both.
 """
 
 from __future__ import annotations

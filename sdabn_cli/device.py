@@ -18,7 +18,7 @@ NATIVE_BFLOAT16 = {"avx512_bf16", "amx_bf16", "bf16"}
 
 
 #: Small enough for a processor's caches, large enough that the halo costs little.
-CPU_TILES = {torch.float32: 200, torch.bfloat16: 260}
+CPU_TILES = {torch.float32: 260, torch.bfloat16: 480}
 
 #: Large enough to occupy a GPU, small enough for its memory.
 CUDA_TILE = 1024

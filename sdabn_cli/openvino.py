@@ -31,7 +31,7 @@ from sdabn_cli.graph import write_onnx
 TOLERANCE = 1e-3
 
 #: Layers run fused, so caches matter less than with torch and the halo of a tile costs more.
-TILE = 300
+TILE = 480
 
 #: OpenVINO's names of the precisions.
 PRECISIONS = {torch.float32: "f32", torch.bfloat16: "bf16"}
