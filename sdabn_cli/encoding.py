@@ -132,7 +132,7 @@ def _write_tiff(rasters: Iterable[Raster], file: IO[bytes], big: bool) -> None:
                 shape=raster.shape,
                 dtype=np.dtype(raster.dtype),
                 rowsperstrip=height,
-                compression="deflate",
+                compression="adobe_deflate",
                 predictor=2 if _is_predicted(raster) else None,
                 iccprofile=raster.icc,
                 metadata=None,

@@ -17,11 +17,20 @@ from sdabn_cli import tiff
 from sdabn_cli.encoding import Raster, png_writer
 from sdabn_cli.errors import SdabnError
 from sdabn_cli.files import Writer
-from sdabn_cli.pixels import Picture, fitting_profile, from_unit, to_uint8, to_unit, turn_of
+from sdabn_cli.pixels import (
+    Picture,
+    Turn,
+    fitting_profile,
+    from_unit,
+    to_uint8,
+    to_unit,
+    turn_of,
+)
 
 __all__ = [
     "MAX_PIXELS", "SUFFIXES", "Picture", "count_pages", "from_unit", "image_writer",
-    "labels_writer", "read_image", "read_labels", "read_picture", "read_size", "to_uint8", "to_unit",
+    "labels_writer", "read_image", "read_labels", "read_picture", "read_size", "to_uint8",
+    "to_unit",
 ]  # fmt: skip
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
@@ -30,7 +39,7 @@ SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
 MAX_PIXELS = 100_000_000
 
 #: Formats that Pillow may open; some others would start programs. GIF to say what is wrong with it.
-FORMATS = ("PNG", "JPEG", "MPO", "BMP", "WEBP", "GIF", "TIFF")
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF")
 
 #: What the decoders raise for damaged files.
 DAMAGES = (OSError, SyntaxError, ValueError, EOFError, RuntimeError, struct.error)
@@ -204,7 +213,7 @@ def _count_frames(image: Image.Image) -> int:
     return 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
 
 
-def _turn(image: Image.Image) -> tiff.Turn:
+def _turn(image: Image.Image) -> Turn:
     # The getexif of a PNG would decode the pixels to look behind them.
     return turn_of(Image.Image.getexif(image).get(ExifTags.Base.Orientation))
 
@@ -223,12 +232,12 @@ def _decode(image: Image.Image, path: Path) -> np.ndarray:
     key = image.info.get("transparency")
     if image.mode in ("P", "PA"):
         # A single colour or an alpha for each: both are applied by the conversion.
-        return np.asarray(image.convert("RGB" if key is None and image.mode == "P" else "RGBA"))
+        return np.array(image.convert("RGB" if key is None and image.mode == "P" else "RGBA"))
     if image.mode not in ("L", "LA", "RGB", "RGBA"):
         mode = "L" if image.mode == "1" else "RGB"
-        array = np.asarray(image.convert(mode))
+        array = np.array(image.convert(mode))
     else:
-        array = np.asarray(image)
+        array = np.array(image)
     return array if key is None or image.mode in ("LA", "RGBA") else _keyed(array, key, image, path)
 
 

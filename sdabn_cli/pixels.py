@@ -1,4 +1,4 @@
-"""Pictures in memory or in temporary files, their turns, and their conversion to and from [0, 1]."""
+"""Pictures in memory or in temporary files, their turns, their conversion to and from [0, 1]."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
+from sdabn_cli.errors import SdabnError
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ def fitting_profile(icc: bytes | None, channels: int) -> bytes | None:
 
 
 def to_unit(array: np.ndarray) -> np.ndarray:
-    """Convert integers to float32 in [0, 1] by their type's full scale; floats keep their values."""
+    """Convert integers to float32 in [0, 1] by their type's full scale; floats stay as they are."""
     if array.dtype.kind == "f":
         return array.astype(np.float32, copy=False)
     return np.divide(array, np.float32(np.iinfo(array.dtype).max), dtype=np.float32)
@@ -176,11 +178,20 @@ class Canvas:
             self._file.truncate(int(np.prod(shape)) * self.dtype.itemsize)
 
     def put(self, block: np.ndarray, row: int, column: int) -> None:
-        """Write a block (h, w[, C]) with its upper left corner at a row and a column."""
+        """Write a block (h, w[, C]) with its upper left corner at a row and a column.
+
+        Raises:
+            SdabnError: If the temporary file cannot be written.
+        """
         if self._array is not None:
             self._array[row : row + block.shape[0], column : column + block.shape[1]] = block
             return
-        block = np.ascontiguousarray(block, self.dtype)
+        try:
+            self._write(np.ascontiguousarray(block, self.dtype), row, column)
+        except OSError as error:
+            raise _unwritten(self._path, error) from error
+
+    def _write(self, block: np.ndarray, row: int, column: int) -> None:
         pixel = self.dtype.itemsize * int(np.prod(self.shape[2:]))
         # Whole rows lie one after the other in the file.
         parts = [block] if block.shape[1] == self.shape[1] else list(block)
@@ -192,5 +203,15 @@ class Canvas:
         """The array, once all blocks are written."""
         if self._array is not None:
             return self._array
-        self._file.close()
+        try:
+            self._file.close()  # and written to the last byte
+        except OSError as error:
+            raise _unwritten(self._path, error) from error
         return Spooled(self._path, self.shape, self.dtype)
+
+
+def _unwritten(path: Path, error: OSError) -> SdabnError:
+    return SdabnError(
+        f"The temporary file {path} cannot be written: {error.strerror}.",
+        "It holds an image as it is decoded; make room there, or name another place in TMPDIR.",
+    )

@@ -113,17 +113,21 @@ class _Layout:
 
 
 def _describe(path: Path, file: TiffFile, number: int, max_pixels: int) -> _Layout:
-    if not 0 <= number < len(file.pages):
-        raise SdabnError(
-            f"{path} has no page {number}.", f"Its pages are 0 to {len(file.pages) - 1}."
-        )
-    page = file.pages[number]
-    height, width = page.imagelength, page.imagewidth
+    page = _page(path, file, number)
     _require_size(path, page, max_pixels)
     _require_kind(path, page)
     _require_whole(path, file, page)
-    colours = colours_of(path, page)
-    return _Layout(page, (height, width), turn_of(page.tags.valueof(274)), colours)
+    stored = (page.imagelength, page.imagewidth)
+    return _Layout(page, stored, turn_of(page.tags.valueof(274)), colours_of(path, page))
+
+
+def _page(path: Path, file: TiffFile, number: int) -> TiffPage:
+    try:
+        if number >= 0:
+            return file.pages[number]
+    except IndexError:
+        pass
+    raise SdabnError(f"{path} has no page {number}.", f"Its pages are 0 to {len(file.pages) - 1}.")
 
 
 def _require_size(path: Path, page: TiffPage, max_pixels: int) -> None:

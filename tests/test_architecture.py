@@ -22,9 +22,10 @@ LAYERS = (
     {"training", "inference", "plan"},
     {"loop", "validation", "job", "evaluation"},
     {"assembly", "tasks", "cascade", "data", "networks", "metrics", "losses", "runs", "model"},
-    {"contracts", "registry", "recipe", "images", "tiff", "tiffcolour", "encoding", "pixels", "device", "randomness", "schedule", "console",
+    {"contracts", "registry", "recipe", "images", "device", "randomness", "schedule", "console",
      "tiling", "inputs", "overlay", "optimization", "augmentation", "batchnorm", "pictures",
-     "stopping", "tensorboard", "overview", "engines", "openvino", "memory"},
+     "stopping", "tensorboard", "overview", "engines", "openvino", "memory", "pixels",
+     "tiff", "tiffcolour", "encoding"},
     {"processes"},
     {"errors", "files", "jsonable", "labels", "sdabn_cli"},
 )  # fmt: skip

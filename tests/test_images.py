@@ -91,9 +91,10 @@ def test_big_endian_sixteen_bit_tiff_is_not_flattened_to_white():
     assert np.array_equal(array, as_rgb(deep))
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.int32])
-def test_values_of_another_type_are_refused_instead_of_clipped(dtype):
-    path = save("image.tif", Image.fromarray(np.array([[0, 1], [300, 70000]], dtype)))
+@pytest.mark.parametrize(("dtype", "scale"), [(np.float32, 1 / 70000), (np.int32, 1)])
+def test_values_of_another_type_are_refused_instead_of_clipped(dtype, scale):
+    values = (np.array([[0, 1], [300, 70000]]) * scale).astype(dtype)
+    path = save("image.tif", Image.fromarray(values))
 
     with pytest.raises(SdabnError, match="8- and 16-bit images are read"):
         images.read_image(path)
@@ -151,14 +152,25 @@ def test_the_size_is_read_without_decoding():
     assert images.read_size(path) == (40, 40)
 
 
-@pytest.mark.parametrize("read", [images.read_image, images.read_labels, images.read_size])
-@pytest.mark.parametrize("suffix", [".tif", ".png", ".webp"])
-def test_a_file_of_several_images_is_refused(read, suffix):
-    frames = [Image.fromarray(GREY), Image.fromarray(GREY.T)]
-    path = save(f"image{suffix}", frames[0], save_all=True, append_images=frames[1:])
+READERS = [images.read_image, images.read_labels, images.read_size]
 
+
+def several(suffix: str) -> Path:
+    frames = [Image.fromarray(GREY), Image.fromarray(GREY.T)]
+    return save(f"image{suffix}", frames[0], save_all=True, append_images=frames[1:])
+
+
+@pytest.mark.parametrize("read", READERS)
+def test_a_file_of_several_pages_is_refused_where_one_image_is_read(read):
     with pytest.raises(SdabnError, match=r"holds 2 pages or frames\.\nOne image a file is read"):
-        read(path)
+        read(several(".tif"))
+
+
+@pytest.mark.parametrize("read", [*READERS, images.count_pages, images.read_picture])
+@pytest.mark.parametrize("suffix", [".png", ".webp", ".gif"])
+def test_animations_are_refused(read, suffix):
+    with pytest.raises(SdabnError, match=r"image\.\w+ is an animation of 2 frames\.\nSave its"):
+        read(several(suffix))
 
 
 def test_of_a_photograph_with_a_preview_the_photograph_is_read():
@@ -173,7 +185,7 @@ def test_of_a_photograph_with_a_preview_the_photograph_is_read():
 def test_a_file_that_may_not_be_read_is_called_so(read, refused, monkeypatch):
     path = noisy_png("image.png")
 
-    def refuse(*arguments: object) -> None:
+    def refuse(*arguments: object, **options: object) -> None:
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(*((Path, "is_file") if refused == "is_file" else (Image, "open")), refuse)
@@ -231,11 +243,12 @@ def test_a_missing_file_is_called_so(read):
 
 
 @pytest.mark.parametrize("read", [images.read_image, images.read_labels])
-def test_too_many_pixels_are_refused_before_decoding(read, monkeypatch):
-    monkeypatch.setattr(images, "MAX_PIXELS", 1599)
+def test_too_many_pixels_are_refused_before_decoding(read):
+    path = noisy_png("image.png")
 
-    with pytest.raises(SdabnError, match=r"40 x 40 pixels.*\n.*up to 1,599"):
-        read(noisy_png("image.png"))
+    with pytest.raises(SdabnError, match=r"40 x 40 pixels.*\n.*up to 1,599 pixels; --max-pixels"):
+        read(path, max_pixels=1599)
+    assert read(path, max_pixels=1600).shape[:2] == (40, 40)
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4, 8])
