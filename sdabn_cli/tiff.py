@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +39,9 @@ OF_IMAGES = (6, 7, 33003, 33004, 33005, 33007, 34712, 34892, 50001)
 #: Bytes of a band of rows where a file allows any.
 BAND = 1 << 20
 
+# Its warnings would otherwise be printed; what they are about is refused here with the file's name.
+logging.getLogger("tifffile").addHandler(logging.NullHandler())
+
 
 def count(path: Path, max_pixels: int) -> int:
     """Number of pages.
@@ -49,6 +54,7 @@ def count(path: Path, max_pixels: int) -> int:
         pages = len(file.pages)
         for number in range(pages):
             _describe(path, file, number, max_pixels)
+        _require_end(path, file)
         return pages
 
 
@@ -127,7 +133,19 @@ def _page(path: Path, file: TiffFile, number: int) -> TiffPage:
             return file.pages[number]
     except IndexError:
         pass
+    if not file.pages:
+        raise SdabnError(f"{path} is damaged: it has no page.")
     raise SdabnError(f"{path} has no page {number}.", f"Its pages are 0 to {len(file.pages) - 1}.")
+
+
+def _require_end(path: Path, file: TiffFile) -> None:
+    """Require that no page follows the last one: tifffile leaves out those it does not find."""
+    tiff, handle = file.tiff, file.filehandle
+    handle.seek(_page(path, file, max(0, len(file.pages) - 1)).offset)
+    (tags,) = struct.unpack(tiff.tagnoformat, handle.read(tiff.tagnosize))
+    handle.seek(tags * tiff.tagsize, 1)
+    if any(handle.read(tiff.offsetsize)):
+        raise SdabnError(f"{path} is damaged: the page behind its page {len(file.pages)} is lost.")
 
 
 def _require_size(path: Path, page: TiffPage, max_pixels: int) -> None:
