@@ -99,6 +99,8 @@ def _checked(raster: Raster) -> Iterator[np.ndarray]:
         if band.shape[1:] != tuple(raster.shape[1:]) or band.dtype != np.dtype(raster.dtype):
             raise ValueError(f"A band {band.dtype} {band.shape} of {raster.dtype} {raster.shape}.")
         rows += len(band)
+        if rows > raster.shape[0]:
+            break
         yield band
     if rows != raster.shape[0]:
         raise ValueError(f"Bands of {rows} rows for a raster of {raster.shape}.")
@@ -127,8 +129,9 @@ def _write_tiff(rasters: Iterable[Raster], file: IO[bytes], big: bool) -> None:
         for raster in rasters:
             row = raster.nbytes // raster.shape[0]
             height = min(max(1, STRIP // row), raster.shape[0])
+            strips = _strips(raster, height)
             writer.write(
-                _strips(raster, height),
+                strips,
                 shape=raster.shape,
                 dtype=np.dtype(raster.dtype),
                 rowsperstrip=height,
@@ -139,6 +142,7 @@ def _write_tiff(rasters: Iterable[Raster], file: IO[bytes], big: bool) -> None:
                 software=False,
                 **_layout(raster),
             )
+            next(strips, None)  # says so where bands are left
 
 
 def _layout(raster: Raster) -> dict[str, object]:
