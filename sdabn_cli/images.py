@@ -24,6 +24,7 @@ from sdabn_cli.pixels import (
     from_unit,
     to_uint8,
     to_unit,
+    too_large,
     turn_of,
 )
 
@@ -153,9 +154,9 @@ def read_size(path: Path, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
 
 
 def _require_one(path: Path, max_pixels: int) -> None:
-    pages = count_pages(path, max_pixels=max_pixels)
+    pages = tiff.count(path, max_pixels) if _is_tiff(path) else 1
     if pages > 1:
-        raise SdabnError(f"{path} holds {pages} pages or frames.", "One image a file is read.")
+        raise SdabnError(f"{path} holds {pages} pages.", "One image a file is read here.")
 
 
 @contextlib.contextmanager
@@ -198,7 +199,7 @@ def _opened(path: Path, max_pixels: int) -> Iterator[Image.Image]:
     _head(path)
     with _reading(path), Image.open(path, formats=FORMATS) as image:
         if image.width * image.height > max_pixels:
-            raise tiff.too_large(path, image.height, image.width, max_pixels)
+            raise too_large(path, image.height, image.width, max_pixels)
         frames = _count_frames(image)
         if frames > 1:
             raise SdabnError(

@@ -60,6 +60,14 @@ class Picture:
     icc: bytes | None = None
 
 
+def too_large(path: Path, height: int, width: int, max_pixels: int) -> SdabnError:
+    """The error of an image of more pixels than are decoded."""
+    return SdabnError(
+        f"{path} has {width} x {height} pixels.",
+        f"Read are up to {max_pixels:,} pixels; --max-pixels raises the limit.",
+    )
+
+
 def fitting_profile(icc: bytes | None, channels: int) -> bytes | None:
     """A colour profile, if it describes grey pixels (1 channel) or RGB pixels (3); else None.
 

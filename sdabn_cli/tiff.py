@@ -6,41 +6,22 @@ and every segment by the header of its own before it is.
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
-import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sdabn_cli.errors import SdabnError
-from sdabn_cli.pixels import Canvas, Picture, Spooled, Turn, fitting_profile, turn_of
-from sdabn_cli.tiffcolour import Colours, colours_of
+from sdabn_cli.pixels import Canvas, Picture, Spooled, fitting_profile
+from sdabn_cli.tiffheader import MAGIC, Layout, describe, opened, require_end, require_segment
 
 if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPage
 
 __all__ = ["MAGIC", "Spooled", "count", "read", "size"]
 
-#: How TIFF and BigTIFF files begin.
-MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-
-#: Compressions of plain bytes, whose decoders are told how much to expect:
-#: none, CCITT, LZW, deflate, PackBits, LZMA, zstd.
-OF_BYTES = (1, 2, 3, 4, 5, 8, 32773, 32946, 34925, 34926, 50000)
-
-#: Compressions whose segments are images with a header of their own: JPEG, JPEG 2000, WebP.
-OF_IMAGES = (6, 7, 33003, 33004, 33005, 33007, 34712, 34892, 50001)
-
 #: Bytes of a band of rows where a file allows any.
 BAND = 1 << 20
-
-# Its warnings would otherwise be printed; what they are about is refused here with the file's name.
-logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 
 def count(path: Path, max_pixels: int) -> int:
@@ -50,11 +31,11 @@ def count(path: Path, max_pixels: int) -> int:
         SdabnError: If the file is damaged, or a page is larger than ``max_pixels`` or of a kind
             that is not read.
     """
-    with _opened(path) as file:
+    with opened(path) as file:
         pages = len(file.pages)
         for number in range(pages):
-            _describe(path, file, number, max_pixels)
-        _require_end(path, file)
+            describe(path, file, number, max_pixels)
+        require_end(path, file)
         return pages
 
 
@@ -64,8 +45,8 @@ def size(path: Path, page: int, max_pixels: int) -> tuple[int, int]:
     Raises:
         SdabnError: As ``count``.
     """
-    with _opened(path) as file:
-        layout = _describe(path, file, page, max_pixels)
+    with opened(path) as file:
+        layout = describe(path, file, page, max_pixels)
         return layout.turn.size(*layout.size)
 
 
@@ -82,8 +63,8 @@ def read(path: Path, page: int, max_pixels: int, spool: Path | None) -> Picture:
     Raises:
         SdabnError: As ``count``, or if floats are not finite or far outside [0, 1].
     """
-    with _opened(path) as file:
-        layout = _describe(path, file, page, max_pixels)
+    with opened(path) as file:
+        layout = describe(path, file, page, max_pixels)
         colours, shown = layout.colours, layout.turn.size(*layout.size)
         pixels = Canvas((*shown, 3) if colours.channels == 3 else shown, colours.dtype, spool)
         alpha = Canvas(shown, colours.dtype, spool) if colours.alpha else None
@@ -97,109 +78,11 @@ def read(path: Path, page: int, max_pixels: int, spool: Path | None) -> Picture:
         )
 
 
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[TiffFile]:
-    import tifffile
-
-    try:
-        with tifffile.TiffFile(path) as file:
-            yield file
-    except (SdabnError, PermissionError, MemoryError):
-        raise
-    except Exception as error:  # what the decoders raise for damaged files has no common class
-        raise SdabnError(f"{path} is damaged: {error}.") from error
-
-
-@dataclass(frozen=True)
-class _Layout:
-    page: TiffPage
-    size: tuple[int, int]  # as stored
-    turn: Turn
-    colours: Colours
-
-
-def _describe(path: Path, file: TiffFile, number: int, max_pixels: int) -> _Layout:
-    page = _page(path, file, number)
-    _require_size(path, page, max_pixels)
-    _require_kind(path, page)
-    _require_whole(path, file, page)
-    stored = (page.imagelength, page.imagewidth)
-    return _Layout(page, stored, turn_of(page.tags.valueof(274)), colours_of(path, page))
-
-
-def _page(path: Path, file: TiffFile, number: int) -> TiffPage:
-    try:
-        if number >= 0:
-            return file.pages[number]
-    except IndexError:
-        pass
-    if not file.pages:
-        raise SdabnError(f"{path} is damaged: it has no page.")
-    raise SdabnError(f"{path} has no page {number}.", f"Its pages are 0 to {len(file.pages) - 1}.")
-
-
-def _require_end(path: Path, file: TiffFile) -> None:
-    """Require that no page follows the last one: tifffile leaves out those it does not find."""
-    tiff, handle = file.tiff, file.filehandle
-    handle.seek(_page(path, file, max(0, len(file.pages) - 1)).offset)
-    (tags,) = struct.unpack(tiff.tagnoformat, handle.read(tiff.tagnosize))
-    handle.seek(tags * tiff.tagsize, 1)
-    if any(handle.read(tiff.offsetsize)):
-        raise SdabnError(f"{path} is damaged: the page behind its page {len(file.pages)} is lost.")
-
-
-def _require_size(path: Path, page: TiffPage, max_pixels: int) -> None:
-    height, width = page.imagelength, page.imagewidth
-    if width * height > max_pixels:
-        raise too_large(path, height, width, max_pixels)
-    if page.is_tiled and page.tilelength * page.tilewidth > max(max_pixels, 1 << 20):
-        raise SdabnError(
-            f"{path} has tiles of {page.tilewidth} x {page.tilelength} pixels.",
-            f"Read are tiles of up to {max_pixels:,} pixels.",
-        )
-    if height < 1 or width < 1 or page.imagedepth > 1 or page.tiledepth > 1:
-        raise SdabnError(
-            f"{path} has a page of {width} x {height} x {page.imagedepth} pixels.",
-            "Flat pages of one pixel and more are read.",
-        )
-
-
-def too_large(path: Path, height: int, width: int, max_pixels: int) -> SdabnError:
-    """The error of an image of too many pixels."""
-    return SdabnError(
-        f"{path} has {width} x {height} pixels.",
-        f"Read are up to {max_pixels:,} pixels; --max-pixels raises the limit.",
-    )
-
-
-def _require_kind(path: Path, page: TiffPage) -> None:
-    if page.compression not in OF_BYTES + OF_IMAGES:
-        raise SdabnError(
-            f"{path} is compressed by {getattr(page.compression, 'name', page.compression)}.",
-            "Read are uncompressed, LZW, deflate, PackBits, CCITT, LZMA, zstd, JPEG, JPEG 2000 and "
-            "WebP; save it with one of them.",
-        )
-
-
-def _require_whole(path: Path, file: TiffFile, page: TiffPage) -> None:
-    segments = list(zip(page.dataoffsets, page.databytecounts, strict=False))
-    if len(segments) < int(np.prod(page.chunked)):
-        raise SdabnError(f"{path} is damaged: strips or tiles are missing.")
-    if max(offset + length for offset, length in segments) > file.filehandle.size:
-        raise SdabnError(f"{path} is damaged: it ends before its pixels do.")
-    images = (file.imagej_metadata or {}).get("images", 1) if file.is_imagej else 1
-    if images > len(file.pages):  # ImageJ writes large stacks behind a single page
-        raise SdabnError(
-            f"{path} is an ImageJ stack of {images} images with {len(file.pages)} TIFF page(s).",
-            "Save it as a TIFF with a page for every image.",
-        )
-
-
 Block = tuple[np.ndarray, int, int]
 """Stored values (h, w, samples), and the row and column of their upper left corner."""
 
 
-def _blocks(path: Path, file: TiffFile, layout: _Layout, spool: Path | None) -> Iterator[Block]:
+def _blocks(path: Path, file: TiffFile, layout: Layout, spool: Path | None) -> Iterator[Block]:
     """All values of a page, with all samples of a pixel together."""
     page = layout.page
     if page.planarconfig != 2 or page.samplesperpixel == 1:
@@ -225,7 +108,7 @@ def _bands(page: TiffPage) -> Iterator[slice]:
 
 
 def _segments(
-    path: Path, file: TiffFile, layout: _Layout
+    path: Path, file: TiffFile, layout: Layout
 ) -> Iterator[tuple[np.ndarray, int, int, int]]:
     """Decode strips and tiles: values (h, w, samples), plane, row, column."""
     page = layout.page
@@ -271,34 +154,12 @@ def _bytes_of(path: Path, file: TiffFile, page: TiffPage, index: int) -> bytes |
         return None
     file.filehandle.seek(offset)
     data = file.filehandle.read(length)
-    if page.compression in OF_IMAGES:
-        _require_segment(path, page, data)
+    require_segment(path, page, data)
     return data
 
 
-def _require_segment(path: Path, page: TiffPage, data: bytes) -> None:
-    """Look into the header of an image in a segment: it could announce far more than fits."""
-    from PIL import Image
-
-    try:
-        with Image.open(io.BytesIO(data), formats=("JPEG", "JPEG2000", "WEBP")) as image:
-            width, height = image.size
-    except (OSError, SyntaxError, ValueError):
-        return  # the decoder says what is wrong with it
-    length, across = (
-        (page.tilelength, page.tilewidth)
-        if page.is_tiled
-        else (min(page.rowsperstrip, page.imagelength), page.imagewidth)
-    )
-    # Encoders round up to whole blocks of at most 32 pixels.
-    if height > length + 32 or width > across + 32:
-        raise SdabnError(
-            f"{path} is damaged: a segment of {across} x {length} pixels holds {width} x {height}."
-        )
-
-
 def _place(
-    layout: _Layout,
+    layout: Layout,
     values: tuple[np.ndarray, np.ndarray | None],
     corner: tuple[int, int],
     pixels: Canvas,

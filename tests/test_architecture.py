@@ -25,7 +25,7 @@ LAYERS = (
     {"contracts", "registry", "recipe", "images", "device", "randomness", "schedule", "console",
      "tiling", "inputs", "overlay", "optimization", "augmentation", "batchnorm", "pictures",
      "stopping", "tensorboard", "overview", "engines", "openvino", "memory", "pixels",
-     "tiff", "tiffcolour", "encoding"},
+     "tiff", "tiffheader", "tiffcolour", "encoding"},
     {"processes"},
     {"errors", "files", "jsonable", "labels", "sdabn_cli"},
 )  # fmt: skip
