@@ -233,12 +233,12 @@ def _decode(image: Image.Image, path: Path) -> np.ndarray:
     key = image.info.get("transparency")
     if image.mode in ("P", "PA"):
         # A single colour or an alpha for each: both are applied by the conversion.
-        return np.array(image.convert("RGB" if key is None and image.mode == "P" else "RGBA"))
+        return np.asarray(image.convert("RGB" if key is None and image.mode == "P" else "RGBA"))
     if image.mode not in ("L", "LA", "RGB", "RGBA"):
         mode = "L" if image.mode == "1" else "RGB"
-        array = np.array(image.convert(mode))
+        array = np.asarray(image.convert(mode))
     else:
-        array = np.array(image)
+        array = np.asarray(image)
     return array if key is None or image.mode in ("LA", "RGBA") else _keyed(array, key, image, path)
 
 

@@ -46,7 +46,7 @@ class Spooled:
 
 @dataclass(frozen=True)
 class Picture:
-    """One decoded page of an image file.
+    """One decoded page of an image file; its arrays may be read-only.
 
     Args:
         pixels: (H, W) grey or (H, W, 3) RGB; uint8, uint16 or float32. Integers use their type's

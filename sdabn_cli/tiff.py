@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sdabn_cli.pixels import Canvas, Picture, Spooled, fitting_profile
-from sdabn_cli.tiffheader import MAGIC, Layout, describe, opened, require_end, require_segment
+from sdabn_cli.tiffheader import (
+    MAGIC,
+    OF_JPEGS,
+    Layout,
+    describe,
+    opened,
+    require_end,
+    require_segment,
+)
 
 if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPage
@@ -116,7 +124,7 @@ def _segments(
         yield from _raw_bands(path, file, page)
         return
     arguments: dict[str, object] = {}
-    if page.compression in (6, 7, 33007, 34892):
+    if page.compression in OF_JPEGS:
         arguments = {"jpegtables": page.jpegtables, "jpegheader": page.jpegheader}
     for index in range(int(np.prod(page.chunked))):
         data = _bytes_of(path, file, page, index)

@@ -18,7 +18,7 @@ SAMPLES = {0: 1, 1: 1, 2: 3, 3: 1, 4: 1, 5: 4, 6: 3}
 WHITE_IS_ZERO, RGB, PALETTE, CMYK, YCBCR = 0, 2, 3, 5, 6
 
 #: Compressions whose decoders turn YCbCr into RGB.
-DECODED_TO_RGB = (6, 7, 33003, 33004, 33005, 33007, 34712, 34892, 50001)
+DECODED_TO_RGB = (7, 33003, 33004, 33005, 33007, 34712, 34892, 50001)
 
 #: Floats outside are counts or physical units, not shares of white.
 LOWEST, HIGHEST = -1.0, 4.0

@@ -27,8 +27,9 @@ MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 #: none, CCITT, LZW, deflate, PackBits, LZMA, zstd.
 OF_BYTES = (1, 2, 3, 4, 5, 8, 32773, 32946, 34925, 34926, 50000)
 
-#: Compressions whose segments are images with a header of their own: JPEG, JPEG 2000, WebP.
-OF_IMAGES = (6, 7, 33003, 33004, 33005, 33007, 34712, 34892, 50001)
+#: Compressions whose segments are images with a header of their own: JPEG; JPEG 2000 and WebP.
+OF_JPEGS = (7, 33007, 34892)
+OF_IMAGES = (*OF_JPEGS, 33003, 33004, 33005, 34712, 50001)
 
 # Its warnings would otherwise be printed; what they are about is refused here with the file's name.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
@@ -167,13 +168,10 @@ def require_segment(path: Path, page: TiffPage, data: bytes) -> None:
     """
     if page.compression not in OF_IMAGES:
         return
-    from PIL import Image
-
-    try:
-        with Image.open(io.BytesIO(data), formats=("JPEG", "JPEG2000", "WEBP")) as image:
-            width, height = image.size
-    except (OSError, SyntaxError, ValueError):
-        return  # the decoder says what is wrong with it
+    announced = _jpeg_size(data) if page.compression in OF_JPEGS else _image_size(data)
+    if announced is None:
+        raise SdabnError(f"{path} is damaged: the header of a strip or tile cannot be read.")
+    width, height = announced
     length, across = (
         (page.tilelength, page.tilewidth)
         if page.is_tiled
@@ -184,3 +182,30 @@ def require_segment(path: Path, page: TiffPage, data: bytes) -> None:
         raise SdabnError(
             f"{path} is damaged: a segment of {across} x {length} pixels holds {width} x {height}."
         )
+
+
+def _jpeg_size(data: bytes) -> tuple[int, int] | None:
+    """Largest width and height of all frames of a JPEG of any depth; Pillow reads 8 bits alone."""
+    sizes: list[tuple[int, int]] = []
+    position = 2
+    while (position := data.find(b"\xff", position)) >= 0 and position + 9 <= len(data):
+        marker, length = struct.unpack(">BH", data[position + 1 : position + 4])
+        if marker == 0xDA:  # the pixels, in which any bytes may follow
+            break
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            height, width = struct.unpack(">HH", data[position + 5 : position + 9])
+            sizes.append((width, height))
+        # Bytes that fill and markers without content have no length.
+        alone = marker in (0x00, 0x01, 0xFF) or 0xD0 <= marker <= 0xD9
+        position += 1 if alone else 2 + length
+    return (max(w for w, _ in sizes), max(h for _, h in sizes)) if sizes else None
+
+
+def _image_size(data: bytes) -> tuple[int, int] | None:
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(data), formats=("JPEG2000", "WEBP")) as image:
+            return image.size
+    except (OSError, SyntaxError, ValueError, struct.error):
+        return None

@@ -191,6 +191,18 @@ def test_segments_that_are_images_are_decoded(read, compression, tile):
     assert np.abs(picture.pixels.astype(int) - values).max() < 20
 
 
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+def test_jpegs_whose_tables_lie_in_the_header_are_decoded(read, mode):
+    across = np.linspace(0, 200, WIDTH, dtype=np.uint8)
+    values = np.stack([np.tile(across, (HEIGHT, 1))] * 3, axis=2)
+    Image.fromarray(values).convert(mode).save("image.tif", compression="jpeg", quality=95)
+
+    picture = read(Path("image.tif"))
+
+    expected = values[..., 0] if mode == "L" else values
+    assert np.abs(picture.pixels.astype(int) - expected).max() < 20
+
+
 @pytest.mark.parametrize("dtype", [np.float16, np.float64])
 def test_other_floats_become_float32(read, dtype):
     values = drawn((HEIGHT, WIDTH), dtype)
@@ -347,6 +359,19 @@ def test_a_segment_that_announces_more_than_its_place_is_not_decoded(read):
     path.write_bytes(raw[:start] + struct.pack(">HH", 60000, 60000) + raw[start + 4 :])
 
     with pytest.raises(SdabnError, match=r"damaged: a segment of 64 x 64 pixels holds 60000 x 6"):
+        read(path)
+
+
+@pytest.mark.parametrize("compression", ["jpeg", "jpeg2000", "webp"])
+def test_a_segment_without_a_header_is_damage(read, compression):
+    path = written(drawn((64, 64, 3)), compression=compression, photometric="rgb")
+    with tifffile.TiffFile(path) as file:
+        start = file.pages[0].dataoffsets[0]
+    raw = bytearray(path.read_bytes())
+    raw[start : start + 400] = bytes(400)
+    path.write_bytes(raw)
+
+    with pytest.raises(SdabnError, match=r"image\.tif is damaged: the header of a strip or tile"):
         read(path)
 
 
