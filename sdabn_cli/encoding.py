@@ -42,6 +42,17 @@ class Raster:
     palette: Sequence[tuple[int, int, int]] | None = None
     icc: bytes | None = None
 
+    def __post_init__(self) -> None:
+        """Require that a palette belongs to ids of 8 bits.
+
+        Raises:
+            ValueError: If it does not.
+        """
+        if self.palette is not None:
+            ids = np.dtype(self.dtype) == np.uint8 and len(self.shape) == 2
+            if not ids or len(self.palette) > 256:
+                raise ValueError("A palette has up to 256 colours, of ids (H, W) in uint8.")
+
     @property
     def nbytes(self) -> int:
         """Bytes of the values before compression."""

@@ -192,6 +192,15 @@ def test_bands_of_another_kind_are_refused(band):
         png_writer(Raster((9, 9), np.uint8, [band]))(io.BytesIO())
 
 
+@pytest.mark.parametrize(
+    ("shape", "dtype", "colours"),
+    [((9, 9), np.uint16, 3), ((9, 9, 3), np.uint8, 3), ((9, 9), np.uint8, 257)],
+)
+def test_a_palette_of_anything_but_eight_bit_ids_is_refused(shape, dtype, colours):
+    with pytest.raises(ValueError, match="up to 256 colours"):
+        Raster(shape, dtype, [], [(0, 0, 0)] * colours)
+
+
 def test_writing_a_large_tiff_never_holds_the_image():
     side, heights = 4000, 100
 
