@@ -1,220 +1,180 @@
-"""Reading TIFF: many pages, 16 bits, floats, tiles, and images larger than the memory."""
+"""TIFF files, page by page and segment by segment: strips or tiles, of any size.
+
+Every image directory is a page. What a page holds is bounded by its header before it is decoded,
+and every segment by the header of its own before it is.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
 
-from sdabn_cli.errors import SdabnError
-from sdabn_cli.picture import Picture, of_channels, upright
+from sdabn_cli.pixels import Canvas, Picture, Spooled, fitting_profile
+from sdabn_cli.tiffheader import (
+    MAGIC,
+    OF_JPEGS,
+    Layout,
+    describe,
+    opened,
+    require_end,
+    require_segment,
+)
 
-#: What tifffile and its decoders raise for damaged files.
-DAMAGES = (ValueError, OSError, RuntimeError, KeyError, IndexError, TypeError, AssertionError)
+if TYPE_CHECKING:
+    from tifffile import TiffFile, TiffPage
 
-#: Photometric interpretations that are read.
-WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, CMYK, YCBCR = 0, 1, 2, 3, 5, 6
-CHANNELS = {WHITE_IS_ZERO: 1, BLACK_IS_ZERO: 1, RGB: 3, PALETTE: 1, CMYK: 4, YCBCR: 3}
+__all__ = ["MAGIC", "Spooled", "count", "read", "size"]
 
-#: Those whose values are no colours yet.
-INDIRECT = (PALETTE, CMYK)
-
-#: Values of float images outside these ends are not on the scale of 0 to 1.
-LEAST, MOST = -1.0, 4.0
-
-ORIENTATION, ICC_PROFILE = 274, 34675
-
-
-class Spooled:
-    """Pixels in a file without any header, opened anew for every window.
-
-    What was read therefore does not stay in memory.
-    """
-
-    def __init__(self, path: Path, shape: tuple[int, ...], dtype: Any) -> None:
-        self.path, self.shape, self.dtype = path, shape, np.dtype(dtype)
-        self.ndim = len(shape)
-
-    def __getitem__(self, window: Any) -> np.ndarray:
-        return np.array(self.open("r")[window])
-
-    def open(self, mode: str) -> np.memmap:
-        """The whole as an array on disk."""
-        return np.memmap(self.path, self.dtype, mode, shape=self.shape)
+#: Bytes of a band of rows where a file allows any.
+BAND = 1 << 20
 
 
-class _Channels:
-    """Some channels of spooled pixels."""
-
-    def __init__(self, pixels: Spooled, channels: slice | int) -> None:
-        self._pixels, self._channels = pixels, channels
-        colours = () if isinstance(channels, int) else (channels.stop - channels.start,)
-        self.shape, self.dtype = (*pixels.shape[:2], *colours), pixels.dtype
-        self.ndim = len(self.shape)
-
-    def __getitem__(self, window: Any) -> np.ndarray:
-        return self._pixels[(*window, self._channels)]
-
-
-def sizes(path: Path) -> list[tuple[int, int]]:
-    """Height and width of every page as it is shown, from the headers alone.
+def count(path: Path, max_pixels: int) -> int:
+    """Number of pages.
 
     Raises:
-        SdabnError: If the file is damaged or no TIFF.
+        SdabnError: If the file is damaged, or a page is larger than ``max_pixels`` or of a kind
+            that is not read.
     """
-    with _opened(path) as pages:
-        return [_size(page) for page in pages]
+    with opened(path) as file:
+        pages = len(file.pages)
+        for number in range(pages):
+            describe(path, file, number, max_pixels)
+        require_end(path, file)
+        return pages
 
 
-def _size(page: Any) -> tuple[int, int]:
-    height, width = page.imagelength, page.imagewidth
-    return (width, height) if _orientation(page) >= 5 else (height, width)
+def size(path: Path, page: int, max_pixels: int) -> tuple[int, int]:
+    """Height and width of a page as it is shown, from its header alone.
+
+    Raises:
+        SdabnError: As ``count``.
+    """
+    with opened(path) as file:
+        layout = describe(path, file, page, max_pixels)
+        return layout.turn.size(*layout.size)
 
 
-def read(path: Path, number: int, spool: Path | None = None) -> Picture:
-    """Read a page.
+def read(path: Path, page: int, max_pixels: int, spool: Path | None) -> Picture:
+    """Decode a page.
 
     Args:
-        path: TIFF file, whose size was checked.
-        number: Of the page, from 0.
-        spool: Directory of temporary files; the page is decoded into one of them, part by part, so
-            that it is never in memory as a whole. A page stored turned is decoded at once.
+        path: TIFF file.
+        page: Number of the page, from 0.
+        max_pixels: Largest number of pixels that is decoded.
+        spool: Directory for the decoded values: memory then holds a segment at a time, or a band of
+            rows where the values are not compressed.
 
     Raises:
-        SdabnError: If it is damaged, or of a kind that is not read.
+        SdabnError: As ``count``, or if floats are not finite or far outside [0, 1].
     """
-    with _opened(path) as pages:
-        page = pages[number]
-        channels = _check(path, page)
-        icc = None if page.photometric == CMYK else _tag(page, ICC_PROFILE)
-        direct = _orientation(page) == 1 and page.photometric not in INDIRECT
-        if spool is not None and direct:
-            return _read_spooled(path, page, channels, spool / f"page-{number}.raw", icc)
-        array = page.asarray()
-        if page.planarconfig == 2 and array.ndim == 3:
-            array = np.moveaxis(array, 0, -1)
-        array = _converted(path, upright(array, _orientation(page)), page)
-        return of_channels(array, icc)
-
-
-def _read_spooled(path: Path, page: Any, channels: int, target: Path, icc: bytes | None) -> Picture:
-    height, width = page.imagelength, page.imagewidth
-    shape = (height, width, channels)
-    pixels = Spooled(target, shape, _dtype(page))
-    target.touch()
-    with target.open("wb") as file:
-        file.truncate(int(np.prod(shape)) * pixels.dtype.itemsize)
-    for values, place, _ in page.segments():
-        if values is None:  # a part that the file leaves out is black
-            continue
-        sample, depth, top, left, _ = place
-        part = values.reshape(values.shape[-3:])[: height - top, : width - left]
-        if depth or sample >= channels:
-            continue
-        part = _converted(path, part, page)
-        window = (slice(top, top + part.shape[0]), slice(left, left + part.shape[1]))
-        if page.planarconfig == 2:
-            pixels.open("r+")[(*window, sample)] = part[..., 0]
-        else:
-            pixels.open("r+")[window] = part[..., :channels]
-    colours = channels - (channels in (2, 4))
-    alpha = None if colours == channels else _Channels(pixels, colours)
-    return Picture(_Channels(pixels, 0 if colours == 1 else slice(0, 3)), alpha, icc)
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[list[Any]]:
-    """The pages of a file, without smaller copies of others."""
-    import tifffile
-
-    try:
-        with tifffile.TiffFile(path) as file:
-            pages = [page.aspage() for page in file.pages]
-            yield [page for page in pages if not page.is_reduced] or pages
-    except SdabnError:
-        raise
-    except PermissionError as error:
-        raise SdabnError(f"{path} cannot be read: {error.strerror}.") from error
-    except (tifffile.TiffFileError, *DAMAGES) as error:
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise SdabnError(f"{path} is damaged, or no TIFF: {first}.") from error
-
-
-def _tag(page: Any, code: int) -> Any:
-    tag = page.tags.get(code)
-    return None if tag is None else tag.value
-
-
-def _orientation(page: Any) -> int:
-    value = _tag(page, ORIENTATION)
-    return int(value) if value in range(1, 9) else 1
-
-
-def _check(path: Path, page: Any) -> int:
-    """Make sure that a page is of a kind that is read; returns its channels, alpha included."""
-    if page.imagedepth > 1:
-        raise SdabnError(f"{path} holds a volume.", "Two-dimensional pages are read.")
-    if page.photometric not in CHANNELS or (page.photometric == CMYK and page.dtype != np.uint8):
-        kind = getattr(page.photometric, "name", page.photometric)
-        raise SdabnError(
-            f"{path} is a TIFF of the kind {kind} ({page.dtype}).",
-            "Grey, RGB and palette are read, and CMYK of 8 bits.",
+    with opened(path) as file:
+        layout = describe(path, file, page, max_pixels)
+        colours, shown = layout.colours, layout.turn.size(*layout.size)
+        pixels = Canvas((*shown, 3) if colours.channels == 3 else shown, colours.dtype, spool)
+        alpha = Canvas(shown, colours.dtype, spool) if colours.alpha else None
+        for block, row, column in _blocks(path, file, layout, spool):
+            _place(layout, colours.convert(block), (row, column), pixels, alpha)
+        icc = file.pages[page].tags.valueof(34675)
+        return Picture(
+            pixels.finish(),
+            alpha.finish() if alpha else None,
+            fitting_profile(bytes(icc) if icc else None, colours.channels),
         )
-    colours = CHANNELS[page.photometric]
-    extra = page.samplesperpixel - colours
-    if extra not in (0, 1) or (extra and page.photometric in INDIRECT):
-        raise SdabnError(
-            f"{path} has {page.samplesperpixel} channels.",
-            "Grey and RGB images are read, with or without alpha.",
-        )
-    _dtype(page, path)
-    return colours + extra
 
 
-def _dtype(page: Any, path: Path | None = None) -> np.dtype:
-    """Type of the decoded values: uint8, uint16 or float32."""
-    kind = np.dtype(page.dtype)
-    if kind.kind == "f":
-        return np.dtype(np.float32)
-    if kind.kind == "b" or kind == np.uint8:
-        return np.dtype(np.uint8)
-    if kind == np.uint16:
-        return kind
-    raise SdabnError(
-        f"{path} holds {kind} values.", "Read are 8 and 16 bits without a sign, and floats."
-    )
+Block = tuple[np.ndarray, int, int]
+"""Stored values (h, w, samples), and the row and column of their upper left corner."""
 
 
-def _converted(path: Path, array: np.ndarray, page: Any) -> np.ndarray:
-    """Values on the full scale of their type, black at 0; palettes become colours."""
-    if page.photometric == PALETTE:
-        return (page.colormap.T[array] >> 8).astype(np.uint8)
-    if page.photometric == CMYK:
-        return np.asarray(Image.fromarray(array, "CMYK").convert("RGB"))
-    if array.dtype.kind == "f":
-        return _checked_floats(path, array.astype(np.float32))
-    kind, bits = _dtype(page), int(page.bitspersample)
-    array = array.astype(kind)
-    if bits not in (8, 16):  # such as 1 or 12 bits
-        array = np.round(array * (np.iinfo(kind).max / (2**bits - 1))).astype(kind)
-    if page.photometric == WHITE_IS_ZERO:
-        array = np.iinfo(kind).max - array
-    return array.astype(array.dtype.newbyteorder("="), copy=False)
+def _blocks(path: Path, file: TiffFile, layout: Layout, spool: Path | None) -> Iterator[Block]:
+    """All values of a page, with all samples of a pixel together."""
+    page = layout.page
+    if page.planarconfig != 2 or page.samplesperpixel == 1:
+        for block, _, row, column in _segments(path, file, layout):
+            yield block, row, column
+        return
+    canvases = [Canvas(layout.size, page.dtype, spool) for _ in range(page.samplesperpixel)]
+    for block, plane, row, column in _segments(path, file, layout):
+        canvases[plane].put(block[..., 0], row, column)
+    planes = [canvas.finish() for canvas in canvases]
+    for rows in _bands(page):
+        yield np.stack([plane[rows, :] for plane in planes], axis=2), rows.start, 0
+    for plane in planes:
+        if isinstance(plane, Spooled):
+            plane.path.unlink()
 
 
-def _checked_floats(path: Path, array: np.ndarray) -> np.ndarray:
-    if not np.isfinite(array).all():
-        raise SdabnError(
-            f"{path} holds values that are not numbers (NaN or infinite).",
-            "Replace them before, for example by the median of their surroundings.",
-        )
-    if array.size and not (array.min() >= LEAST and array.max() <= MOST):
-        raise SdabnError(
-            f"{path} holds floats from {array.min():.4g} to {array.max():.4g}.",
-            "Floats are read on the scale of 0 (black) to 1 (white): divide by the white value.",
-        )
-    return array
+def _bands(page: TiffPage) -> Iterator[slice]:
+    row = page.imagewidth * page.samplesperpixel * page.dtype.itemsize
+    height = max(1, BAND // row)
+    for start in range(0, page.imagelength, height):
+        yield slice(start, min(start + height, page.imagelength))
+
+
+def _segments(
+    path: Path, file: TiffFile, layout: Layout
+) -> Iterator[tuple[np.ndarray, int, int, int]]:
+    """Decode strips and tiles: values (h, w, samples), plane, row, column."""
+    page = layout.page
+    if _is_raw(page):
+        yield from _raw_bands(path, file, page)
+        return
+    arguments: dict[str, object] = {}
+    if page.compression in OF_JPEGS:
+        arguments = {"jpegtables": page.jpegtables, "jpegheader": page.jpegheader}
+    for index in range(int(np.prod(page.chunked))):
+        data = _bytes_of(path, file, page, index)
+        values, (plane, _, row, column, _), shape = page.decode(data, index, **arguments)
+        if values is None:  # a segment that was left out
+            values = np.full(shape, page.nodata, page.dtype)
+        height, width = layout.size
+        yield values[0, : height - row, : width - column], plane, row, column
+
+
+def _is_raw(page: TiffPage) -> bool:
+    """Whether the values lie in the file as they are, one after the other."""
+    plain = page.compression == 1 and page.predictor == 1 and page.fillorder == 1
+    whole = page.bitspersample in (8, 16, 32, 64) and page.is_contiguous
+    return bool(plain and whole and not page.is_tiled)
+
+
+def _raw_bands(
+    path: Path, file: TiffFile, page: TiffPage
+) -> Iterator[tuple[np.ndarray, int, int, int]]:
+    # Such a file is often a single strip, so decoding by strips would decode it as a whole.
+    separate = page.planarconfig == 2 and page.samplesperpixel > 1
+    planes, samples = (page.samplesperpixel, 1) if separate else (1, page.samplesperpixel)
+    shape = (planes, page.imagelength, page.imagewidth, samples)
+    stored = page.dtype.newbyteorder(file.byteorder)
+    for plane in range(planes):
+        for rows in _bands(page):
+            mapped = np.memmap(path, stored, "r", page.dataoffsets[0], shape)
+            yield mapped[plane, rows].astype(page.dtype), plane, rows.start, 0
+
+
+def _bytes_of(path: Path, file: TiffFile, page: TiffPage, index: int) -> bytes | None:
+    offset, length = page.dataoffsets[index], page.databytecounts[index]
+    if offset == 0 or length == 0:
+        return None
+    file.filehandle.seek(offset)
+    data = file.filehandle.read(length)
+    require_segment(path, page, data)
+    return data
+
+
+def _place(
+    layout: Layout,
+    values: tuple[np.ndarray, np.ndarray | None],
+    corner: tuple[int, int],
+    pixels: Canvas,
+    alpha: Canvas | None,
+) -> None:
+    colours, opacity = values
+    row, column = layout.turn.corner(corner, colours.shape, layout.size)
+    pixels.put(layout.turn.array(colours), row, column)
+    if alpha is not None and opacity is not None:
+        alpha.put(layout.turn.array(opacity), row, column)

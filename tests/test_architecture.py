@@ -25,9 +25,9 @@ LAYERS = (
     {"assembly", "tasks", "cascade", "data", "networks", "metrics", "losses", "runs", "model",
      "logits"},
     {"contracts", "registry", "recipe", "images", "device", "randomness", "schedule", "console",
-     "tiling", "planes", "picture", "tiff", "encoding", "inputs", "overlay", "optimization",
-     "augmentation", "batchnorm", "pictures", "stopping",
-     "tensorboard", "overview", "engines", "openvino", "memory", "graph"},
+     "tiling", "inputs", "overlay", "optimization", "augmentation", "batchnorm", "pictures",
+     "stopping", "tensorboard", "overview", "engines", "openvino", "memory", "pixels",
+     "tiff", "tiffheader", "tiffcolour", "encoding"},
     {"processes"},
     {"errors", "files", "jsonable", "labels", "sdabn_cli"},
 )  # fmt: skip

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import struct
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms, ImageOps
 
 from sdabn_cli import images
 from sdabn_cli.encoding import image_writer, labels_writer
@@ -93,9 +96,10 @@ def test_big_endian_sixteen_bit_tiff_is_not_flattened_to_white():
     assert np.array_equal(array, as_rgb(deep))
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.int32])
-def test_values_of_another_type_are_refused_instead_of_clipped(dtype):
-    path = save("image.tif", Image.fromarray(np.array([[0, 1], [1, 0]], dtype)))
+@pytest.mark.parametrize(("dtype", "scale"), [(np.float32, 1 / 70000), (np.int32, 1)])
+def test_values_of_another_type_are_refused_instead_of_clipped(dtype, scale):
+    values = (np.array([[0, 1], [300, 70000]]) * scale).astype(dtype)
+    path = save("image.tif", Image.fromarray(values))
 
     with pytest.raises(SdabnError, match=f"image.tif holds {np.dtype(dtype)} values"):
         images.read_image(path)
@@ -153,23 +157,25 @@ def test_the_size_is_read_without_decoding():
     assert images.read_size(path) == (40, 40)
 
 
-@pytest.mark.parametrize("read", [images.read_image, images.read_labels, images.count_pages])
-@pytest.mark.parametrize("suffix", [".png", ".webp"])
-def test_an_animated_image_is_refused(read, suffix):
+READERS = [images.read_image, images.read_labels, images.read_size]
+
+
+def several(suffix: str) -> Path:
     frames = [Image.fromarray(GREY), Image.fromarray(GREY.T)]
-    path = save(f"image{suffix}", frames[0], save_all=True, append_images=frames[1:])
-
-    with pytest.raises(SdabnError, match=r"is animated: it holds 2 frames"):
-        read(path)
+    return save(f"image{suffix}", frames[0], save_all=True, append_images=frames[1:])
 
 
-@pytest.mark.parametrize("read", [images.read_image, images.read_labels])
-def test_where_one_image_is_asked_for_several_pages_are_refused(read):
-    frames = [Image.fromarray(GREY), Image.fromarray(GREY.T)]
-    path = save("image.tif", frames[0], save_all=True, append_images=frames[1:])
+@pytest.mark.parametrize("read", READERS)
+def test_a_file_of_several_pages_is_refused_where_one_image_is_read(read):
+    with pytest.raises(SdabnError, match=r"holds 2 pages\.\nOne image a file is read"):
+        read(several(".tif"))
 
-    with pytest.raises(SdabnError, match=r"holds 2 pages\.\nOne image a file"):
-        read(path)
+
+@pytest.mark.parametrize("read", [*READERS, images.count_pages, images.read_picture])
+@pytest.mark.parametrize("suffix", [".png", ".webp", ".gif"])
+def test_animations_are_refused(read, suffix):
+    with pytest.raises(SdabnError, match=r"image\.\w+ is an animation of 2 frames\.\nSave its"):
+        read(several(suffix))
 
 
 def test_of_a_photograph_with_a_preview_the_photograph_is_read():
@@ -184,7 +190,7 @@ def test_of_a_photograph_with_a_preview_the_photograph_is_read():
 def test_a_file_that_may_not_be_read_is_called_so(read, refused, monkeypatch):
     path = noisy_png("image.png")
 
-    def refuse(*arguments: object) -> None:
+    def refuse(*arguments: object, **options: object) -> None:
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(*((Path, "is_file") if refused == "is_file" else (Image, "open")), refuse)
@@ -241,14 +247,13 @@ def test_a_missing_file_is_called_so(read):
         read(Path("nowhere.png"))
 
 
-@pytest.mark.parametrize("suffix", [".png", ".tif"])
-@pytest.mark.parametrize("read", [images.read_picture, images.read_size, images.count_pages])
-def test_too_many_pixels_are_refused_before_decoding(read, suffix):
-    path = save(f"image{suffix}", Image.fromarray(np.zeros((40, 40), np.uint8)))
+@pytest.mark.parametrize("read", [images.read_image, images.read_labels])
+def test_too_many_pixels_are_refused_before_decoding(read):
+    path = noisy_png("image.png")
 
-    with pytest.raises(SdabnError, match=r"40 x 40 pixels.* 1,599 are read.*\n.*--max-pixels 1600"):
+    with pytest.raises(SdabnError, match=r"40 x 40 pixels.*\n.*up to 1,599 pixels; --max-pixels"):
         read(path, max_pixels=1599)
-    assert read(path, max_pixels=1600)
+    assert read(path, max_pixels=1600).shape[:2] == (40, 40)
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4, 8])
@@ -272,6 +277,12 @@ def test_labels_of_other_modes_are_refused(mode):
 
     with pytest.raises(SdabnError, match=f"of the mode {mode}.*\nA label image has one channel"):
         images.read_labels(save("labels.png", image))
+
+
+def test_labels_are_turned_as_their_images_are():
+    path = save("labels.png", Image.fromarray(GREY[:1]), exif=turned(6))
+
+    assert images.read_labels(path).shape == images.read_size(path) == (2, 1)
 
 
 def test_written_labels_read_back_as_ids_and_show_the_palette():
@@ -305,5 +316,226 @@ def test_every_eight_bit_value_survives_the_round_trip():
 
 
 def test_integers_are_scaled_by_the_range_of_their_type():
-    assert to_unit(np.array([0, 51, 255], np.uint8)) == pytest.approx([0, 0.2, 1])
-    assert to_unit(np.array([0, 13107, 65535], np.uint16)) == pytest.approx([0, 0.2, 1])
+    assert images.to_unit(np.array([0, 51, 255], np.uint8)) == pytest.approx([0, 0.2, 1])
+    assert images.to_unit(np.array([0, 13107, 65535], np.uint16)) == pytest.approx([0, 0.2, 1])
+
+
+def test_sixteen_bit_values_survive_the_round_trip():
+    every = np.arange(65536, dtype=np.uint16)
+
+    assert np.array_equal(images.from_unit(images.to_unit(every), np.uint16), every)
+
+
+def test_floats_are_kept_as_they_are():
+    floats = np.array([-0.5, 0.25, 1.5], np.float32)
+
+    assert images.to_unit(floats).tolist() == floats.tolist()
+    assert images.from_unit(floats, np.float32).tolist() == floats.tolist()
+    assert images.from_unit(floats, np.uint16).tolist() == [0, 16384, 65535]
+    assert images.to_unit(floats.astype(np.float64)).dtype == np.float32
+
+
+def drawn(shape: tuple[int, ...], dtype: type = np.uint8) -> np.ndarray:
+    """Random values over the whole range of a type."""
+    return np.random.default_rng(0).integers(0, np.iinfo(dtype).max, shape, dtype, endpoint=True)
+
+
+def require_equal(picture: images.Picture, values: np.ndarray) -> None:
+    """Require that a picture holds values (H, W[, C]), the last of 2 or 4 channels being alpha."""
+    channels = values.shape[2] if values.ndim == 3 else 1
+    flat = values.reshape(*values.shape[:2], channels)
+    assert picture.pixels.dtype == values.dtype
+    assert np.array_equal(picture.pixels, flat[..., 0] if channels < 3 else flat[..., :3])
+    if channels in (1, 3):
+        assert picture.alpha is None
+    else:
+        assert np.array_equal(picture.alpha, flat[..., -1])
+
+
+@pytest.mark.parametrize("channels", [(), (2,), (3,), (4,)])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_png_reads_with_its_channels_and_its_depth(dtype, channels):
+    values = drawn((20, 30, *channels), dtype)
+    Path("image.png").write_bytes(imagecodecs.png_encode(values))
+
+    require_equal(images.read_picture(Path("image.png")), values)
+    assert images.count_pages(Path("image.png")) == 1
+    assert images.read_image(Path("image.png")).dtype == dtype
+
+
+def raw_png(depth: int, kind: int, row: bytes, width: int, *chunks: tuple[bytes, bytes]) -> Path:
+    """Write a PNG of one row of packed samples, with further chunks before the pixels."""
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        body = name + content
+        return struct.pack(">I", len(content)) + body + struct.pack(">I", zlib.crc32(body))
+
+    header = struct.pack(">IIBBBBB", width, 1, depth, kind, 0, 0, 0)
+    parts = [(b"IHDR", header), *chunks, (b"IDAT", zlib.compress(b"\0" + row)), (b"IEND", b"")]
+    Path("image.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*p) for p in parts))
+    return Path("image.png")
+
+
+@pytest.mark.parametrize(
+    ("depth", "row", "shown"),
+    [
+        (1, [0b01100000], [0, 255, 255, 0]),
+        (2, [0b00011011], [0, 85, 170, 255]),
+        (4, [0x05, 0xAF], [0, 85, 170, 255]),
+    ],
+)
+def test_grey_of_few_bits_becomes_eight(depth, row, shown):
+    picture = images.read_picture(raw_png(depth, 0, bytes(row), 4))
+
+    assert picture.pixels.tolist() == [shown]
+    assert picture.alpha is None
+
+
+@pytest.mark.parametrize(
+    ("depth", "kind", "row", "key", "alpha"),
+    [
+        (1, 0, bytes([0b01100000]), (1,), [255, 0, 0, 255]),
+        (2, 0, bytes([0b00011011]), (1,), [255, 0, 255, 255]),
+        (4, 0, bytes([0x05, 0xAF]), (10,), [255, 255, 0, 255]),
+        (8, 0, bytes([0, 85, 170, 255]), (255,), [255, 255, 255, 0]),
+        (8, 2, bytes(range(12)), (3, 4, 5), [255, 0, 255, 255]),
+        (16, 0, struct.pack(">4H", 0, 9, 8, 7), (8,), [65535, 65535, 0, 65535]),
+        (16, 2, struct.pack(">12H", *range(12)), (9, 10, 11), [65535, 65535, 65535, 0]),
+    ],
+)
+def test_a_transparent_colour_becomes_alpha(depth, kind, row, key, alpha):
+    path = raw_png(depth, kind, row, 4, (b"tRNS", struct.pack(f">{len(key)}H", *key)))
+
+    assert images.read_picture(path).alpha.tolist() == [alpha]
+
+
+@pytest.mark.parametrize("alphas", [[0, 255], [255, 0], [7, 200]])
+def test_a_palette_becomes_its_colours_and_their_alpha(alphas):
+    colours = (b"PLTE", bytes([10, 20, 30, 200, 100, 50]))
+    path = raw_png(1, 3, bytes([0b01000000]), 2, colours, (b"tRNS", bytes(alphas)))
+
+    picture = images.read_picture(path)
+
+    assert picture.pixels.tolist() == [[[10, 20, 30], [200, 100, 50]]]
+    assert picture.alpha.tolist() == [alphas]
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_photograph_is_turned_as_pillow_turns_it(mode, orientation):
+    photo = Image.fromarray(drawn((16, 24, 3))).convert(mode)
+    path = save("image.jpg", photo, exif=turned(orientation))
+
+    picture = images.read_picture(path)
+
+    with Image.open(path) as image:
+        require_equal(picture, np.asarray(ImageOps.exif_transpose(image)))
+
+
+def test_alpha_is_turned_with_its_pixels():
+    values = drawn((16, 24, 4), np.uint16)
+    raw = imagecodecs.png_encode(values)
+    content = b"eXIf" + turned(6).tobytes()[6:]
+    chunk = struct.pack(">I", len(content) - 4) + content + struct.pack(">I", zlib.crc32(content))
+    Path("image.png").write_bytes(raw[:33] + chunk + raw[33:])
+
+    require_equal(images.read_picture(Path("image.png")), np.rot90(values, -1))
+
+
+def test_a_cmyk_photograph_reads_as_its_colours():
+    colours = np.full((16, 16, 3), (200, 100, 50), np.uint8)
+    path = save("image.jpg", Image.fromarray(colours).convert("CMYK"), quality=100)
+
+    picture = images.read_picture(path)
+
+    assert path.read_bytes().count(b"Adobe") == 1
+    assert np.abs(picture.pixels.astype(int) - colours).max() <= 3
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+def test_a_webp_reads_with_its_alpha(channels):
+    values = drawn((20, 30, channels))
+    save("image.webp", Image.fromarray(values), lossless=True, exact=True)
+
+    require_equal(images.read_picture(Path("image.webp")), values)
+
+
+def test_a_bmp_that_declares_its_alpha_keeps_it():
+    values = drawn((20, 30, 4))
+    masks = struct.pack("<4I", 0xFF0000, 0xFF00, 0xFF, 0xFF000000)
+    header = struct.pack("<IiiHHIIiiII", 108, 30, 20, 1, 32, 3, 2400, 0, 0, 0, 0) + masks
+    start = b"BM" + struct.pack("<IHHI", 122 + 2400, 0, 0, 122)
+    rows = values[::-1, :, [2, 1, 0, 3]].tobytes()
+    Path("image.bmp").write_bytes(start + header + bytes(108 - len(header)) + rows)
+
+    require_equal(images.read_picture(Path("image.bmp")), values)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB"])
+def test_a_bmp_reads_as_the_colours_shown(mode):
+    image = Image.fromarray(drawn((20, 30, 4))).convert("RGB" if mode == "P" else mode)
+    path = save("image.bmp", image.quantize(16) if mode == "P" else image)
+
+    picture = images.read_picture(path)
+
+    with Image.open(path) as read:
+        shown = {"1": "L", "P": "RGB"}.get(mode, mode)
+        require_equal(picture, np.asarray(read.convert(shown)))
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp"])
+def test_the_profile_comes_with_the_colours_it_describes(suffix):
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    colours = Image.fromarray(COLOURS)
+
+    assert images.read_picture(save(f"a{suffix}", colours, icc_profile=profile)).icc == profile
+    assert images.read_picture(save(f"b{suffix}", colours)).icc is None
+    if suffix == ".jpg":
+        cmyk = save("c.jpg", colours.convert("CMYK"), icc_profile=b"x" * 16 + b"CMYK" + b"x" * 200)
+        assert images.read_picture(cmyk).icc is None
+
+
+def test_files_other_than_tiff_have_one_page():
+    with pytest.raises(SdabnError, match=r"image\.png has no page 1\.\nIt has one page"):
+        images.read_picture(noisy_png("image.png"), 1)
+
+
+def test_a_damaged_deep_png_is_called_so():
+    raw = imagecodecs.png_encode(drawn((20, 30, 3), np.uint16))
+    Path("image.png").write_bytes(raw[:-500])
+
+    with pytest.raises(SdabnError, match=r"image\.png is damaged"):
+        images.read_picture(Path("image.png"))
+
+
+@pytest.mark.parametrize("kind", ["eps", "ppm"])
+def test_kinds_beyond_those_listed_are_not_opened(kind):
+    Image.fromarray(COLOURS).save("image.png", format=kind)
+
+    with pytest.raises(SdabnError, match=r"image\.png is not an image, .*\n.*webp"):
+        images.read_picture(Path("image.png"))
+
+
+def test_more_pixels_than_pillow_allows_are_read_where_the_limit_is_raised():
+    path = raw_png(1, 0, bytes(1), 8)
+    header = path.read_bytes()
+    size = struct.pack(">II", 20_000, 20_000)
+    body = b"IHDR" + size + header[24:29]
+    path.write_bytes(header[:12] + body + struct.pack(">I", zlib.crc32(body)) + header[33:])
+
+    with pytest.raises(SdabnError, match=r"20000 x 20000 pixels\.\n.*--max-pixels"):
+        images.read_size(path)
+    assert images.read_size(path, max_pixels=400_000_000) == (20_000, 20_000)
+
+
+def test_neither_codec_is_loaded_before_it_is_needed():
+    code = (
+        "import sys, sdabn_cli.images\n"
+        "print([n for n in sys.modules if n.split('.')[0] in ('tifffile', 'imagecodecs', 'torch')])"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+
+    assert done.stdout.strip() == "[]"
