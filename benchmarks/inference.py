@@ -136,7 +136,7 @@ def clean_image(size: str, folder: Path | None) -> Any:
     """A clean image of the size, float32 (1, 3, H, W): photographs or a drawn street, tiled."""
     import torch
 
-    from sdabn_cli.picture import to_unit
+    from sdabn_cli.pixels import to_unit
 
     if folder is None:
         files = [Path(__file__).parent.parent / "examples" / "street.png"]

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from sdabn_cli.labels import IGNORED
-from sdabn_cli.picture import to_unit
+from sdabn_cli.pixels import to_unit
 from sdabn_cli.recipe import StageSettings
 
 

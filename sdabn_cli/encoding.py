@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import IO
 
+import imageio.v3 as iio
 import numpy as np
 from PIL import Image
 
@@ -74,10 +75,15 @@ def png_writer(raster: Raster) -> Writer:
 
 
 def _write_png(raster: Raster, file: IO[bytes]) -> None:
-    image = Image.fromarray(_gathered(raster))
-    if raster.palette is not None:
-        image.putpalette(_full_palette(raster.palette).reshape(-1).tolist())
-    image.save(file, format="PNG", icc_profile=raster.icc)
+    array = _gathered(raster)
+    if raster.palette is None:
+        mode = None if array.ndim == 2 else {2: "LA", 3: "RGB", 4: "RGBA"}[array.shape[2]]
+        profile = {"icc_profile": raster.icc} if raster.icc else {}
+        iio.imwrite(file, array, plugin="pillow", extension=".png", mode=mode, **profile)
+        return
+    image = Image.fromarray(array)
+    image.putpalette(_full_palette(raster.palette).reshape(-1).tolist())
+    image.save(file, format="PNG")
 
 
 def _write_deep_png(raster: Raster, file: IO[bytes]) -> None:

@@ -16,7 +16,7 @@ from sdabn_cli.device import Compute
 from sdabn_cli.execution import Executor
 from sdabn_cli.logits import labels_of
 from sdabn_cli.metrics import Protocol, SegmentationScore, psnr, ssim
-from sdabn_cli.picture import to_unit
+from sdabn_cli.pixels import to_unit
 from sdabn_cli.planes import MemoryPlane, whole
 from sdabn_cli.processes import Processes
 from sdabn_cli.randomness import generator

@@ -30,12 +30,12 @@ from sdabn_cli.pixels import (
 
 __all__ = [
     "MAX_PIXELS", "SUFFIXES", "Picture", "count_pages", "from_unit", "image_writer",
-    "labels_writer", "read_image", "read_labels", "read_picture", "read_size", "to_uint8",
+    "labels_writer", "page_size",
+    "read_image", "read_labels", "read_picture", "read_size", "to_uint8",
     "to_unit",
 ]  # fmt: skip
 
-TIFF_SUFFIXES = (".tif", ".tiff")
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", *TIFF_SUFFIXES, ".webp"}
+SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
 
 #: Larger images are refused before they are decoded.
 MAX_PIXELS = 100_000_000
@@ -47,17 +47,6 @@ FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF")
 DAMAGES = (OSError, SyntaxError, ValueError, EOFError, RuntimeError, struct.error)
 
 # The limit here takes its place: it is checked first, and an option raises it.
-Image.MAX_IMAGE_PIXELS = None
-
-#: First bytes of PNG and of the kinds of TIFF.
-PNG = b"\x89PNG\r\n\x1a\n"
-TIFFS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-
-#: Modes of Pillow that are taken as they are; what the others are converted to.
-PLAIN = ("L", "LA", "RGB", "RGBA")
-CONVERTED = {"1": "L", "PA": "RGBA", "La": "LA", "RGBa": "RGBA"}
-
-# Our own check, made before anything is decoded, takes its place.
 Image.MAX_IMAGE_PIXELS = None
 
 
@@ -120,7 +109,7 @@ def read_image(path: Path, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         uint8 or uint16 array (H, W, 3).
 
     Raises:
-        SdabnError: As ``read_size``, or if it has several pages or values of another type.
+        SdabnError: As ``read_size``, or if the values are of another type.
     """
     _require_one(path, max_pixels)
     pixels = np.asarray(read_picture(path, max_pixels=max_pixels).pixels)
@@ -163,6 +152,17 @@ def read_size(path: Path, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
         return tiff.size(path, 0, max_pixels)
     with _opened(path, max_pixels) as image:
         return _turn(image).size(image.height, image.width)
+
+
+def page_size(path: Path, page: int, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+    """Read the height and width of a page once it is turned, from its header alone.
+
+    Raises:
+        SdabnError: As ``count_pages``, or if there is no such page.
+    """
+    if _is_tiff(path):
+        return tiff.size(path, page, max_pixels)
+    return read_size(path, max_pixels=max_pixels)
 
 
 def _require_one(path: Path, max_pixels: int) -> None:

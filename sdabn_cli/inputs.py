@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sdabn_cli.errors import SdabnError
-from sdabn_cli.images import SUFFIXES, TIFF_SUFFIXES
+from sdabn_cli.images import SUFFIXES
 
 #: What is written for an image, by the name it has in ``--json``.
 PRODUCTS = ("denoised", "labels", "overlay", "noisy")
+
+TIFF_SUFFIXES = (".tif", ".tiff")
 
 #: Endings of results.
 RESULTS = tuple(f".{product}{suffix}" for product in PRODUCTS for suffix in (".png", ".tif"))

@@ -9,10 +9,10 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from sdabn_cli.encoding import image_writer
 from sdabn_cli.files import write_atomically
+from sdabn_cli.images import image_writer
 from sdabn_cli.labels import IGNORED
-from sdabn_cli.picture import to_uint8
+from sdabn_cli.pixels import to_uint8
 
 #: Height of the line of captions, and of the letters in it, in pixels.
 CAPTION, LETTERS = 18, 12

@@ -17,7 +17,7 @@ from sdabn_cli.errors import SdabnError
 from sdabn_cli.inference import BORDER, Runner
 from sdabn_cli.inputs import Job
 from sdabn_cli.metrics import psnr
-from sdabn_cli.picture import Picture
+from sdabn_cli.pixels import Picture
 from sdabn_cli.planes import MemoryPlane, Plane, Workspace, whole
 from sdabn_cli.products import Page, PicturePlane
 from sdabn_cli.randomness import generator
@@ -144,7 +144,7 @@ class _Pipeline:
         workspace = self._runner.workspace()
         file.workspaces.append(workspace)
         image, limit = file.job.image, self._options.max_pixels
-        height, width = images.read_size(image, max_pixels=limit)
+        height, width = images.page_size(image, page, max_pixels=limit)
         spool = workspace.folder if file.job.is_tiff and height * width > LARGE else None
         picture = images.read_picture(image, page, max_pixels=limit, spool=spool)
         file.pixels = max(file.pixels, picture.pixels.shape[0] * picture.pixels.shape[1])

@@ -15,7 +15,7 @@ from sdabn_cli.encoding import Raster, png_writer, tiff_writer
 from sdabn_cli.inference import Result
 from sdabn_cli.inputs import Job
 from sdabn_cli.model import Description
-from sdabn_cli.picture import Picture, from_unit, to_unit
+from sdabn_cli.pixels import Picture, from_unit, to_unit
 from sdabn_cli.planes import Plane
 
 #: Rows that are converted and written together.
@@ -35,7 +35,8 @@ class PicturePlane:
 
     def read(self, window: tuple[slice, slice]) -> Tensor:
         """Values of a window, float32 (1, 3, h, w)."""
-        values = torch.from_numpy(to_unit(np.ascontiguousarray(self._pixels[window])))
+        # A copy, since what was decoded may be read-only.
+        values = torch.from_numpy(np.array(to_unit(np.asarray(self._pixels[window]))))
         if values.ndim == 2:
             return values.expand(1, 3, *values.shape).contiguous()
         return values.permute(2, 0, 1)[None].contiguous()
@@ -70,8 +71,8 @@ def write(
 def _writer(
     product: str, job: Job, pages: Sequence[Page], description: Description
 ) -> files.Writer:
-    rasters = (RASTERS[product](page, description) for page in pages)
-    return tiff_writer(rasters) if job.is_tiff else png_writer(next(rasters))
+    rasters = [RASTERS[product](page, description) for page in pages]
+    return tiff_writer(rasters) if job.is_tiff else png_writer(rasters[0])
 
 
 def _denoised(page: Page, description: Description) -> Raster:

@@ -25,9 +25,10 @@ LAYERS = (
     {"assembly", "tasks", "cascade", "data", "networks", "metrics", "losses", "runs", "model",
      "logits"},
     {"contracts", "registry", "recipe", "images", "device", "randomness", "schedule", "console",
-     "tiling", "inputs", "overlay", "optimization", "augmentation", "batchnorm", "pictures",
-     "stopping", "tensorboard", "overview", "engines", "openvino", "memory", "pixels",
-     "tiff", "tiffheader", "tiffcolour", "encoding"},
+     "tiling", "planes", "pixels", "tiff", "tiffheader", "tiffcolour", "encoding",
+     "inputs", "overlay", "optimization",
+     "augmentation", "batchnorm", "pictures", "stopping",
+     "tensorboard", "overview", "engines", "openvino", "memory", "graph"},
     {"processes"},
     {"errors", "files", "jsonable", "labels", "sdabn_cli"},
 )  # fmt: skip

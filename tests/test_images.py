@@ -14,10 +14,8 @@ import pytest
 from PIL import Image, ImageCms, ImageOps
 
 from sdabn_cli import images
-from sdabn_cli.encoding import image_writer, labels_writer
 from sdabn_cli.errors import SdabnError
 from sdabn_cli.files import write_together
-from sdabn_cli.picture import to_uint8, to_unit
 
 COLOURS = np.array([[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [9, 99, 200]]], np.uint8)
 GREY = np.array([[0, 100], [200, 255]], np.uint8)
@@ -72,7 +70,7 @@ def test_sixteen_bit_grey_keeps_its_depth(name):
 
     assert array.dtype == np.uint16
     assert np.array_equal(array, as_rgb(deep))
-    assert to_unit(array).max() == 1.0
+    assert images.to_unit(array).max() == 1.0
 
 
 def test_big_endian_sixteen_bit_tiff_is_not_flattened_to_white():
@@ -101,7 +99,7 @@ def test_values_of_another_type_are_refused_instead_of_clipped(dtype, scale):
     values = (np.array([[0, 1], [300, 70000]]) * scale).astype(dtype)
     path = save("image.tif", Image.fromarray(values))
 
-    with pytest.raises(SdabnError, match=f"image.tif holds {np.dtype(dtype)} values"):
+    with pytest.raises(SdabnError, match="8- and 16-bit images are read"):
         images.read_image(path)
 
 
@@ -289,7 +287,7 @@ def test_written_labels_read_back_as_ids_and_show_the_palette():
     ids = np.array([[0, 2], [1, 255]], np.int64)
     palette = [(10, 20, 30), (40, 50, 60), (70, 80, 90)]
 
-    write_together({Path("out/labels.png"): labels_writer(ids, palette)})
+    write_together({Path("out/labels.png"): images.labels_writer(ids, palette)})
 
     assert images.read_labels(Path("out/labels.png")).tolist() == ids.tolist()
     shown = images.read_image(Path("out/labels.png"))
@@ -297,7 +295,7 @@ def test_written_labels_read_back_as_ids_and_show_the_palette():
 
 
 def test_a_written_image_reads_back_equal():
-    write_together({Path("deep/folder/image.png"): image_writer(COLOURS)})
+    write_together({Path("deep/folder/image.png"): images.image_writer(COLOURS)})
 
     assert np.array_equal(images.read_image(Path("deep/folder/image.png")), COLOURS)
     assert [p.name for p in Path("deep/folder").iterdir()] == ["image.png"]
@@ -306,13 +304,13 @@ def test_a_written_image_reads_back_equal():
 def test_to_uint8_clips_and_then_rounds():
     floats = np.array([-3.0, 0.0, 0.4 / 255, 0.6 / 255, 127.6 / 255, 254.4 / 255, 1.0, 7.0])
 
-    assert to_uint8(floats).tolist() == [0, 0, 0, 1, 128, 254, 255, 255]
+    assert images.to_uint8(floats).tolist() == [0, 0, 0, 1, 128, 254, 255, 255]
 
 
 def test_every_eight_bit_value_survives_the_round_trip():
     every = np.arange(256, dtype=np.uint8)
 
-    assert np.array_equal(to_uint8(to_unit(every)), every)
+    assert np.array_equal(images.to_uint8(images.to_unit(every)), every)
 
 
 def test_integers_are_scaled_by_the_range_of_their_type():

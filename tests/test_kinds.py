@@ -8,13 +8,13 @@ import imagecodecs
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image
+from PIL import Image, ImageCms
 
 from sdabn_cli import images
 from sdabn_cli.encoding import Raster, png_writer, tiff_writer
 from sdabn_cli.errors import SdabnError
 from sdabn_cli.files import write_atomically
-from sdabn_cli.picture import from_unit, to_unit
+from sdabn_cli.pixels import Picture, from_unit, to_unit
 
 HEIGHT, WIDTH = 37, 53
 SHAPES = {1: (HEIGHT, WIDTH), 2: (HEIGHT, WIDTH, 2), 3: (HEIGHT, WIDTH, 3), 4: (HEIGHT, WIDTH, 4)}
@@ -28,7 +28,7 @@ def values(channels: int, dtype: type) -> np.ndarray:
     return random.integers(0, np.iinfo(dtype).max, SHAPES[channels], dtype, endpoint=True)
 
 
-def channels_of(picture: images.Picture) -> np.ndarray:
+def channels_of(picture: Picture) -> np.ndarray:
     """Pixels and alpha of a picture, as they were in one array."""
     pixels = np.asarray(picture.pixels[:, :])
     if picture.alpha is None:
@@ -36,14 +36,14 @@ def channels_of(picture: images.Picture) -> np.ndarray:
     return np.concatenate([np.atleast_3d(pixels), picture.alpha[:, :][..., None]], axis=2)
 
 
-def raster(picture: images.Picture) -> Raster:
+def raster(picture: Picture) -> Raster:
     """What writes a picture again, in bands of ten rows."""
     array = channels_of(picture)
     bands = [array[top : top + 10] for top in range(0, HEIGHT, 10)]
     return Raster(array.shape, array.dtype, bands, icc=picture.icc)
 
 
-def rewritten(picture: images.Picture, name: str) -> Path:
+def rewritten(picture: Picture, name: str) -> Path:
     writer = (
         tiff_writer([raster(picture)]) if name.endswith(".tif") else png_writer(raster(picture))
     )
@@ -180,20 +180,11 @@ def test_tiff_of_several_pages_is_read_page_by_page():
 
 
 def test_pages_are_written_to_one_tiff():
-    pictures = [images.Picture(values(3, np.uint8)), images.Picture(values(1, np.uint16))]
+    pictures = [Picture(values(3, np.uint8)), Picture(values(1, np.uint16))]
     write_atomically(Path("out.tif"), tiff_writer(raster(picture) for picture in pictures))
 
     for number, picture in enumerate(pictures):
         assert np.array_equal(tifffile.imread("out.tif", key=number), picture.pixels)
-
-
-def test_smaller_copies_in_a_tiff_are_no_pages():
-    array = values(3, np.uint8)
-    with tifffile.TiffWriter("in.tif") as file:
-        file.write(array, photometric="rgb", metadata=None)
-        file.write(array[::2, ::2], photometric="rgb", subfiletype=1, metadata=None)
-
-    assert images.count_pages(Path("in.tif")) == 1
 
 
 @pytest.mark.parametrize("spooled", [False, True])
@@ -203,14 +194,14 @@ def test_floats_that_are_no_numbers_are_refused(value, spooled, tmp_path):
     array[5, 6, 1] = value
     tifffile.imwrite("in.tif", array, photometric="rgb")
 
-    with pytest.raises(SdabnError, match=r"in\.tif holds values that are not numbers"):
+    with pytest.raises(SdabnError, match=r"in\.tif holds NaN or infinite"):
         images.read_picture(Path("in.tif"), spool=tmp_path if spooled else None)
 
 
 def test_floats_on_another_scale_are_refused():
     tifffile.imwrite("in.tif", values(3, np.float32) * 255, photometric="rgb")
 
-    with pytest.raises(SdabnError, match=r"(?s)floats from .* to 306.*divide by the white value"):
+    with pytest.raises(SdabnError, match=r"(?s)values from .* to 30[56].*divide by"):
         images.read_picture(Path("in.tif"))
 
 
@@ -254,7 +245,7 @@ def test_webp(channels):
 
 
 def test_the_colour_profile_is_kept():
-    profile = b"a profile of colours"
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     Image.fromarray(values(3, np.uint8)).save("in.png", icc_profile=profile)
 
     picture = images.read_picture(Path("in.png"))
@@ -276,8 +267,8 @@ def test_class_ids_are_written_as_a_palette_tiff():
 
 
 def test_floats_do_not_go_into_a_png():
-    with pytest.raises(SdabnError, match="PNG holds no float32 values"):
-        rewritten(images.Picture(values(3, np.float32)), "out.png")
+    with pytest.raises(SdabnError, match="PNG files cannot hold float32 values"):
+        rewritten(Picture(values(3, np.float32)), "out.png")
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
