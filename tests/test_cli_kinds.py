@@ -129,7 +129,8 @@ def test_a_large_tiff_is_run_by_way_of_a_file_with_the_same_result(model, monkey
 def test_images_of_too_many_pixels_are_refused_and_an_option_allows_them(model):
     save_picture(Path("a.png"))
 
-    assert_refused(run(model, "a.png", max_pixels=2000), "61 x 45 pixels", "--max-pixels raises the limit")
+    refused = run(model, "a.png", max_pixels=2000)
+    assert_refused(refused, "61 x 45 pixels", "--max-pixels raises the limit")
     assert run(model, "a.png", max_pixels=2745).exit_code == 0
 
 
