@@ -7,6 +7,8 @@ Reference:
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -21,6 +23,9 @@ HIGH_PASS = (-0.48296291314469025, 0.8365163037378079, -0.22414386804185735, -0.
 
 #: Median of the absolute value of a standard normal variable.
 MEDIAN = 0.6744897501960817
+
+#: Smaller images have too few coefficients for a median.
+LEAST_SIDE = 16
 
 #: Side of the middle part of an image that is looked at.
 SIDE = 2048
@@ -47,14 +52,17 @@ def estimate(image: Plane) -> float:
 
     Args:
         image: (C, H, W), nominally in [0, 1].
+
+    Returns:
+        Sigma; NaN where the image is too small to tell.
     """
     rows, columns = (
         slice(max(0, (length - SIDE) // 2), min(length, (length + SIDE) // 2))
         for length in image.shape[1:]
     )
     part = image.read((rows, columns)).float().cpu()
-    if min(part.shape[-2:]) < len(HIGH_PASS):
-        return 0.0
+    if min(part.shape[-2:]) < LEAST_SIDE:
+        return math.nan
     taps = torch.tensor(HIGH_PASS)
     kernel = torch.outer(taps, taps)[None, None]
     channels = part.transpose(0, 1)  # (C, 1, h, w): every colour by itself

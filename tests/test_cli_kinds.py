@@ -242,6 +242,16 @@ def test_the_self_ensemble_is_the_mean_over_eight_orientations(tmp_path, tiny_pl
     assert not np.array_equal(labels, probabilities[0].argmax(-1))
 
 
+def test_of_an_image_too_small_to_tell_no_noise_is_claimed(model):
+    save_picture(Path("a.png"), 3, 40)
+
+    result = run(model, "a.png", json=True)
+
+    said = json.loads(result.stdout)
+    assert said["images"][0]["sigma"] is None
+    assert said["warnings"] == []
+
+
 def test_memory_that_is_no_size_is_refused(model):
     save_picture(Path("a.png"))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -200,7 +201,9 @@ def _show(report: Report, add_noise: str | None, skipped: list[str]) -> None:
         raise SdabnError("\n".join(entry["error"] for entry in report.failed))
     _say_skipped(skipped)
     for entry in report.done:
-        say(f"{entry['input']}  {entry['seconds']:.1f} s  sigma {entry['sigma']:.1f}")
+        known = math.isfinite(entry["sigma"])
+        noise = f"  sigma {entry['sigma']:.1f}" if known else ""
+        say(f"{entry['input']}  {entry['seconds']:.1f} s{noise}")
         for product, path in entry["outputs"].items():
             say(f"  {product:<9} {path}")
         if add_noise:
