@@ -7,6 +7,7 @@ segmenter sees the whole image where the memory allows it, and blended tiles oth
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -153,12 +154,13 @@ class Executor:
         plane: OwnPlane | None = None
         scale, step = 1, stride_of(segmenter)
         overlap = min(OVERLAP, side // 2)
-        with self.compute.autocast():
+        with self.compute.autocast(), contextlib.ExitStack() as filled:
             for window, weights in tiling.blended(*padded, side=side, overlap=overlap, step=step):
                 seen = self.compute.send(_read_padded(image, window))
                 logits, scale = _at_own_scale(segmenter(seen), seen, step)
                 if plane is None:
-                    plane = workspace.plane((logits.shape[1], *(n // scale for n in padded)))
+                    shape = (logits.shape[1], *(n // scale for n in padded))
+                    plane = filled.enter_context(workspace.filling(shape))
                 place = tuple(slice(s.start // scale, s.stop // scale) for s in window)
                 if logits.shape[1:] == plane.shape:
                     plane.write((place[0], place[1]), logits)
@@ -188,7 +190,8 @@ class Executor:
         if halo is not None:
 
             def attempt(side: int) -> OwnPlane:
-                return _in_tiles(look, workspace.plane(noisy.shape), side, halo)
+                with workspace.filling(noisy.shape) as estimate:
+                    return _in_tiles(look, estimate, side, halo)
 
             estimate, self.tile = self._retry(self.tile, SMALLEST, attempt)
             return estimate
@@ -197,7 +200,8 @@ class Executor:
         side = max(height, width) if largest is None else min(SIDE, math.isqrt(largest))
 
         def attempt_blended(side: int) -> OwnPlane:
-            return _in_blended_tiles(look, workspace.plane(noisy.shape), side)
+            with workspace.filling(noisy.shape) as estimate:
+                return _in_blended_tiles(look, estimate, side)
 
         return self._retry(max(side, SMALLEST), SMALLEST, attempt_blended)[0]
 

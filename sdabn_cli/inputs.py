@@ -27,10 +27,12 @@ class Job:
     Attributes:
         image: File to read.
         stem: Path of the results without their ending: ``OUT/sub/name``.
+        number: Place in the list of all images; it decides the noise that is added.
     """
 
     image: Path
     stem: Path
+    number: int = 0
 
     @property
     def is_tiff(self) -> bool:
@@ -65,7 +67,10 @@ def collect(inputs: Sequence[str], output: Path) -> list[Job]:
                 found.setdefault(image, relative)
         except OSError as error:  # a name too long, a folder that may not be read
             raise SdabnError(f"{text} cannot be read: {error.strerror}.") from error
-    jobs = [Job(image, output / relative.with_suffix("")) for image, relative in found.items()]
+    jobs = [
+        Job(image, output / relative.with_suffix(""), number)
+        for number, (image, relative) in enumerate(found.items())
+    ]
     _refuse_collisions(jobs)
     return jobs
 
@@ -138,9 +143,9 @@ def _nearest(path: Path) -> str:
 def _refuse_collisions(jobs: Sequence[Job]) -> None:
     owners: dict[Path, Path] = {}
     for job in jobs:
-        if job.stem in owners:
+        if (result := job.output(PRODUCTS[0])) in owners:
             raise SdabnError(
-                f"{owners[job.stem]} and {job.image} would write the same files {job.stem}.*.",
+                f"{owners[result]} and {job.image} would write the same file {result}.",
                 "Run them one after the other with different --output directories.",
             )
-        owners[job.stem] = job.image
+        owners[result] = job.image

@@ -64,7 +64,7 @@ def budget(text: str = "auto") -> int:
         return resident() + int(SHARE * available())
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG]?)(?:i?B)?", text.strip(), re.IGNORECASE)
     if match is None:
-        raise SdabnError(f"{text!r} is no size of memory.", "Write it as 3GB or 800MB, or auto.")
+        raise SdabnError(f"{text!r} is no size of memory.", "Write it as 3GB or 1500MB, or auto.")
     size = int(float(match[1]) * UNITS[match[2].upper()])
     if size < LEAST:
         raise SdabnError(f"--memory {text} is too little.", "Allowed are auto, and 1GB or more.")

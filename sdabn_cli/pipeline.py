@@ -6,9 +6,10 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 from torch import Generator, Tensor
 
 from sdabn_cli import images, memory, noiselevel, products
@@ -116,13 +117,13 @@ class _Pipeline:
         with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
             ahead: Future[_File] | None = None
             for number, job in enumerate(jobs):
-                opening, ahead = ahead or reader.submit(self._open, job, number), None
+                opening, ahead = ahead or reader.submit(self._open, job), None
                 try:
                     file = opening.result()
                     if file.pixels > LARGE:
                         self._settle()
                     elif number + 1 < len(jobs):
-                        ahead = reader.submit(self._open, jobs[number + 1], number + 1)
+                        ahead = reader.submit(self._open, jobs[number + 1])
                     self._compute(file)
                 except Exception as error:  # a network or noise of anyone's must not stop the rest
                     self._fail(job, error)
@@ -132,11 +133,17 @@ class _Pipeline:
             self._settle()
         return self._report
 
-    def _open(self, job: Job, number: int) -> _File:
+    def _open(self, job: Job) -> _File:
         """Read a file's first page."""
         count = images.count_pages(job.image, max_pixels=self._options.max_pixels)
-        file = _File(job, count, generator(self._options.seed, "run", number))
+        file = _File(job, count, generator(self._options.seed, "run", job.number))
         self._read(file, 0)
+        assert file.next is not None
+        if not job.is_tiff and (count > 1 or file.next[0].pixels.dtype == np.float32):
+            raise SdabnError(
+                f"{job.image} is a TIFF by its content.",
+                "Name it .tif: then its results are TIFFs.",
+            )
         return file
 
     def _read(self, file: _File, page: int) -> None:
@@ -145,9 +152,10 @@ class _Pipeline:
         file.workspaces.append(workspace)
         image, limit = file.job.image, self._options.max_pixels
         height, width = images.page_size(image, page, max_pixels=limit)
-        spool = workspace.folder if file.job.is_tiff and height * width > LARGE else None
+        pixels = height * width * file.count
+        spool = workspace.folder if file.job.is_tiff and pixels > LARGE else None
         picture = images.read_picture(image, page, max_pixels=limit, spool=spool)
-        file.pixels = max(file.pixels, picture.pixels.shape[0] * picture.pixels.shape[1])
+        file.pixels = max(file.pixels, pixels)
         file.next = picture, workspace
         file.seconds += time.perf_counter() - began
 
@@ -172,6 +180,8 @@ class _Pipeline:
             noiselevel.estimate(noisy) if self._options.sigma is None else self._options.sigma
         )
         result = self._runner(noisy, workspace, clean=clean)
+        if self._options.noise is None:  # the picture says it with fewer bytes
+            result = replace(result, noisy=PicturePlane(picture))
         file.pages.append(Page(picture, result))
         if clean is not None:
             before = psnr(whole(noisy).cpu(), clean, border=BORDER)

@@ -6,9 +6,10 @@ for are files, opened anew for every window so that what was read does not stay 
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -153,6 +154,16 @@ class Workspace:
         path = self.folder / f"{self._count}.raw"
         _require_room(path.parent, size)
         return DiskPlane(path, shape, dtype)
+
+    @contextlib.contextmanager
+    def filling(self, shape: tuple[int, int, int]) -> Iterator[MemoryPlane | DiskPlane]:
+        """Make a plane that is taken back if what fills it fails."""
+        plane = self.plane(shape)
+        try:
+            yield plane
+        except BaseException:
+            self.release(plane)
+            raise
 
     def release(self, plane: MemoryPlane | DiskPlane) -> None:
         """Take a plane back that nothing will read any more."""

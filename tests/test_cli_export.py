@@ -143,6 +143,14 @@ def test_a_graph_that_differs_from_torch_is_not_written(run, monkeypatch):
     assert not Path("mine").exists()
 
 
+@pytest.mark.parametrize("format_", ["sdabn", "onnx"])
+def test_an_output_that_is_a_file_is_refused(run, format_):
+    Path("mine").write_text("mine")
+
+    assert_refused(sdabn("export", run, "mine", "--format", format_), "mine is a file")
+    assert Path("mine").read_text() == "mine"
+
+
 def test_formats_that_are_not_there_are_refused(run, monkeypatch):
     assert_refused(sdabn("export", run, "mine", "--format", "onx"), "Did you mean 'onnx'?")
     assert_refused(sdabn("export", run, "mine", "--format", "onnx", "--half"), "--half does not go")

@@ -252,6 +252,34 @@ def test_of_an_image_too_small_to_tell_no_noise_is_claimed(model):
     assert said["warnings"] == []
 
 
+def test_a_tiff_of_another_name_is_refused_instead_of_losing_pages(model):
+    tifffile.imwrite("a.png", np.stack([picture(seed=n) for n in range(3)]), photometric="rgb")
+
+    assert_refused(run(model, "a.png"), "a.png is a TIFF by its content", "Name it .tif")
+    assert not files(Path("out"))
+
+
+def test_images_of_one_name_and_results_of_two_kinds_do_not_collide(model):
+    save_picture(Path("in/a.png"))
+    tifffile.imwrite("in/a.tif", picture(), photometric="rgb")
+
+    assert run(model, "in").exit_code == 0
+    assert {"a.denoised.png", "a.denoised.tif"} <= files(Path("out"))
+
+
+def test_going_on_adds_the_noise_that_the_whole_run_would_have_added(model):
+    for name in ("a", "b"):
+        save_picture(Path(f"in/{name}.png"))
+    options = {"add_noise": "gaussian:sigma=20", "skip_existing": True}
+    assert run(model, "in", **options).exit_code == 0
+    whole = Path("out/b.noisy.png").read_bytes()
+    Path("out/b.noisy.png").unlink()
+
+    assert run(model, "in", **options).exit_code == 0
+
+    assert Path("out/b.noisy.png").read_bytes() == whole
+
+
 def test_memory_that_is_no_size_is_refused(model):
     save_picture(Path("a.png"))
 

@@ -241,6 +241,17 @@ def test_where_memory_runs_out_smaller_tiles_are_tried(kind):
         assert executor.tile == 64  # and the next image begins there
 
 
+def test_a_try_that_fails_takes_no_room():
+    network, image = cascade(Local(fails_above=100)), torch.rand(1, 3, 150, 230)
+    executor = Executor(CPU, 200)
+    room = image.nbytes + 4 * CLASSES * 38 * 58  # one estimate, and the logits
+
+    with Workspace([("cpu", room)]) as workspace:
+        (unit,) = executor.run(network, MemoryPlane(image), workspace)
+
+        assert isinstance(unit.estimate, MemoryPlane)
+
+
 def test_where_not_even_the_smallest_tile_fits_it_is_said():
     network = cascade(Local(fails_above=10))
     executor = Executor(CPU, 200)

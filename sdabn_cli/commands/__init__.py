@@ -43,7 +43,10 @@ class _Commands(TyperGroup):
         except KeyboardInterrupt as error:
             from sdabn_cli.console import say
 
-            say("Stopped. A training goes on from its last saved state with the same command.")
+            say(
+                "Stopped. Finished images are kept: --skip-existing goes on after them. A training "
+                "goes on from its last saved state with the same command."
+            )
             raise typer.Exit(130) from error
 
 

@@ -37,6 +37,7 @@ def export(
     from sdabn_cli import model
     from sdabn_cli.console import emit, say
     from sdabn_cli.errors import SdabnError, did_you_mean
+    from sdabn_cli.inputs import check_output
 
     if format_ not in exporting.FORMATS:
         hint = did_you_mean(format_, exporting.FORMATS)
@@ -44,6 +45,7 @@ def export(
     if half and format_ != "sdabn":
         raise SdabnError(f"--half does not go with --format {format_}.", "Leave it out.")
     _, description = model.find(run, units=units)
+    check_output(output)
     if (output / model.DESCRIPTION).exists():
         raise SdabnError(f"{output} holds a model already.", "Give a new directory.")
     exporting.require(format_)

@@ -178,7 +178,15 @@ def _show_plan(
         for job in jobs
     ]
     if as_json:
-        emit({"images": planned, "skipped": skipped, "model": model_name})
+        emit(
+            {
+                "images": planned,
+                "failed": [],
+                "skipped": skipped,
+                "warnings": [],
+                "model": model_name,
+            }
+        )
         return
     _say_skipped(skipped)
     for entry in planned:
