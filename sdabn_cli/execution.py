@@ -31,7 +31,7 @@ OVERLAP = 128
 SMALLEST = 64
 
 #: Side of the tiles of networks that do not fit as a whole, if the memory allows that. A fixed one,
-#: so that the result does not depend on how much memory happens to be free.
+#: so that more free memory does not change the result.
 SIDE = 1536
 
 #: Side of the example that a network's need of memory is measured with.
