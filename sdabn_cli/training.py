@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from sdabn_cli import data, memory, networks, registry
+from sdabn_cli import data, datasets, memory, networks, registry
 from sdabn_cli.assembly import ensure_model, frozen_prefix, require_earlier
 from sdabn_cli.contracts import Dataset
 from sdabn_cli.device import Compute
@@ -60,8 +60,8 @@ def check(recipe: Recipe, run: Run, compute: Compute, watcher: Watcher) -> Train
     for stage in stages(recipe.units):
         settings = recipe.for_stage(stage)
         compute.processes.share(settings.batch_size, settings.accumulate)
-    splits = (recipe.data.train_split, recipe.data.validation_split)
-    train, validation = (data.open_split(recipe.data, split) for split in splits)
+    train = datasets.open_training(recipe.data)
+    validation = datasets.open_split(recipe.data, recipe.data.validation_split)
     run.check_classes(train.classes)
     check_class_weights(recipe, train)
     decoded = data.DecodedCache(train, recipe.data.cache_mb)

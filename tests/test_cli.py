@@ -21,7 +21,7 @@ HEAVY = ("torch", "timm", "numpy", "pydantic")
 BUILT_IN = {
     ("segmenter", "hrnet"), ("segmenter", "smp"), ("denoiser", "ddfn"), ("denoiser", "smp"),
     ("noise", "gaussian"), ("noise", "poisson"), ("noise", "poisson_gaussian"), ("noise", "jpeg"),
-    ("noise", "speckle"), ("noise", "correlated"), ("dataset", "outdoorseg"),
+    ("noise", "speckle"), ("noise", "correlated"), ("noise", "blind"), ("dataset", "outdoorseg"),
     ("dataset", "camvid"), ("dataset", "cityscapes"),
     ("dataset", "folder"), ("dataset", "scenes"), ("model", "street"),
 }  # fmt: skip
@@ -115,7 +115,7 @@ def test_plugins_list_gives_the_built_ins_as_json_and_nothing_else():
     assert result.returncode == 0
     assert result.stderr == ""
     listed = [p for p in json.loads(result.stdout) if p["distribution"].startswith("sdabn ")]
-    assert len(listed) == 16
+    assert len(listed) == 17
     assert {(p["kind"], p["name"]) for p in listed} == BUILT_IN
     assert all(p.keys() == {"name", "kind", "distribution", "target"} for p in listed)
 

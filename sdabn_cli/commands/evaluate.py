@@ -61,7 +61,8 @@ def evaluate(
     """Measure every unit of a cascade on a labelled data set."""
     from sdabn_cli import evaluation, registry
     from sdabn_cli.console import emit, progress
-    from sdabn_cli.data import check_examples, open_split
+    from sdabn_cli.data import check_examples
+    from sdabn_cli.datasets import open_split
     from sdabn_cli.device import choose
     from sdabn_cli.metrics import Protocol
     from sdabn_cli.recipe import DataSettings
