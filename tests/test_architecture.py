@@ -28,9 +28,10 @@ LAYERS = (
      "tiling", "planes", "pixels", "tiff", "tiffheader", "tiffcolour", "encoding",
      "inputs", "overlay", "optimization",
      "augmentation", "batchnorm", "pictures", "stopping",
-     "tensorboard", "overview", "engines", "openvino", "memory", "graph"},
+     "tensorboard", "overview", "engines", "openvino", "memory", "graph",
+     "description", "hub", "sources"},
     {"processes"},
-    {"errors", "files", "jsonable", "labels", "sdabn_cli"},
+    {"errors", "files", "jsonable", "labels", "conditions", "sdabn_cli"},
 )  # fmt: skip
 
 #: What a plug-in may import beside Python's own modules.

@@ -34,7 +34,7 @@ def export(
 ) -> None:
     """Copy a finished cascade out of its run, for sdabn or for other programs."""
     from sdabn_cli import export as exporting
-    from sdabn_cli import model
+    from sdabn_cli import model, sources
     from sdabn_cli.console import emit, say
     from sdabn_cli.errors import SdabnError, did_you_mean
     from sdabn_cli.inputs import check_output
@@ -44,7 +44,7 @@ def export(
         raise SdabnError(f"There is no format {format_!r}.", hint)
     if half and format_ != "sdabn":
         raise SdabnError(f"--half does not go with --format {format_}.", "Leave it out.")
-    _, description = model.find(run, units=units)
+    description = sources.find(run, units=units).description
     check_output(output)
     if (output / model.DESCRIPTION).exists():
         raise SdabnError(f"{output} holds a model already.", "Give a new directory.")
@@ -65,16 +65,17 @@ def export(
 
 def _copy(run: str, output: Path, units: int | None, half: bool, dry_run: bool) -> list[str]:
     """Copy the weights of the first units; returns the names of their files."""
-    from sdabn_cli import model, networks
+    from sdabn_cli import model, networks, sources
 
-    source, description = model.find(run, units=units)
-    description = description.model_copy(update={"units": description.units[:units]})
-    described = [n for unit in description.units for n in (unit.segmenter, unit.denoiser)]
+    source = sources.find(run, units=units)
+    source.fetch()
+    description = source.description
+    described = list(description.networks())
     for network in described:
-        model.check_weights(source, network)
+        model.check_weights(source.directory, network)
     files = [network.weights for network in described]
     if not dry_run:
-        loaded = {name: networks.read_weights(source / name) for name in files}
+        loaded = {name: networks.read_weights(source.directory / name) for name in files}
         weights = {k: model.halve(v) if half else v for k, v in loaded.items()}
         model.save(output, description, weights)
     return files

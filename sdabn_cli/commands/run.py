@@ -96,13 +96,13 @@ def _register(name: str, products: tuple[str, ...], text: str) -> None:
         jobs = unfinished(jobs, wanted) if skip_existing else jobs
         skipped = [str(job.image) for job in skipped if job not in jobs]
 
-        from sdabn_cli import engines, inference, noiselevel
+        from sdabn_cli import engines, inference, noiselevel, sources
         from sdabn_cli import memory as memories
         from sdabn_cli import model as models
         from sdabn_cli.device import choose
         from sdabn_cli.pipeline import Options
 
-        models.find(model, units=units)
+        sources.find(model, units=units)
         compute = choose(device, precision)
         engines.choose(engine, compute, compiled=compile_)
         options = Options(wanted, noise, seed, noiselevel.parse(sigma), max_pixels)
