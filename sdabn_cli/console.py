@@ -72,8 +72,12 @@ def show_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     people.print(table)
 
 
-def progress() -> Progress:
-    """A progress bar on stderr with counts, a free text and the time left."""
+def progress(*, show: bool = True) -> Progress:
+    """A progress bar on stderr with counts, a free text and the time left.
+
+    Args:
+        show: Whether anything is shown at all.
+    """
     return Progress(
         TextColumn("[bold]{task.description}"),
         BarColumn(),
@@ -82,6 +86,7 @@ def progress() -> Progress:
         TimeRemainingColumn(compact=True),
         console=people,
         transient=True,
+        disable=not show,
     )
 
 

@@ -27,8 +27,8 @@ from sdabn_cli.files import write_atomically
 from sdabn_cli.sources import Source
 
 __all__ = [
-    "DESCRIPTION", "Description", "Model", "Network", "UnitDescription", "check_weights", "halve",
-    "load", "load_from", "read_description", "save", "sha256_of", "versions",
+    "DESCRIPTION", "Description", "Model", "Network", "UnitDescription", "check_weights", "compact",
+    "halve", "load", "load_from", "read_description", "save", "sha256_of", "versions",
 ]  # fmt: skip
 
 
@@ -122,6 +122,13 @@ def halve(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         if not bool(tensor.isfinite().all()):
             raise SdabnError(f"{name} does not fit into float16.", "Export without --half.")
     return halved
+
+
+def compact(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Convert float32 tensors to float16 if that changes none of their values, else none."""
+    halved = {k: v.half() if v.dtype == torch.float32 else v for k, v in weights.items()}
+    same = all(torch.equal(halved[name].to(v.dtype), v) for name, v in weights.items())
+    return halved if same else weights
 
 
 def versions() -> dict[str, str]:

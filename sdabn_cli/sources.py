@@ -12,9 +12,6 @@ from sdabn_cli import hub, registry
 from sdabn_cli.description import DESCRIPTION, Description, read_description
 from sdabn_cli.errors import SdabnError, did_you_mean
 
-#: The model that comes with sdabn.
-DEFAULT_MODEL = "street"
-
 
 @dataclass(frozen=True)
 class Source:

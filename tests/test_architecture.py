@@ -19,6 +19,7 @@ PLUGINS = CORE.parent / "plugins"
 LAYERS = (
     {"__main__"},
     {"commands"},
+    {"api"},
     {"training", "pipeline", "plan"},
     {"loop", "validation", "job", "evaluation", "products", "export"},
     {"inference", "execution", "noiselevel"},
