@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import nn
 
 import sdabn_cli
 from sdabn_cli import networks, registry, sources
@@ -27,8 +28,9 @@ from sdabn_cli.files import write_atomically
 from sdabn_cli.sources import Source
 
 __all__ = [
-    "DESCRIPTION", "Description", "Model", "Network", "UnitDescription", "check_weights", "compact",
-    "halve", "load", "load_from", "read_description", "save", "sha256_of", "versions",
+    "DESCRIPTION", "Description", "Model", "Network", "UnitDescription", "build", "check_weights",
+    "compact", "count_parameters", "halve", "load", "load_from", "read_description", "save",
+    "sha256_of", "versions",
 ]  # fmt: skip
 
 
@@ -74,19 +76,35 @@ def load_from(source: Source) -> Model:
 
 
 def _load_unit(directory: Path, unit: UnitDescription, description: Description) -> Unit:
-    num_classes = len(description.classes)
-    segmenter = networks.build_segmenter(
-        unit.segmenter.plugin, unit.segmenter.options, num_classes=num_classes
-    )
-    denoiser = networks.build_denoiser(
-        unit.denoiser.plugin,
-        unit.denoiser.options,
-        condition_channels=condition_channels(description.condition, num_classes),
-    )
+    segmenter = build("segmenter", unit.segmenter, description)
+    denoiser = build("denoiser", unit.denoiser, description)
     for module, network in ((segmenter, unit.segmenter), (denoiser, unit.denoiser)):
         check_weights(directory, network)
         networks.load_weights(module, directory / network.weights)
     return Unit(segmenter, denoiser)
+
+
+def build(role: str, network: Network, description: Description) -> nn.Module:
+    """Build one network of a model with random weights.
+
+    Args:
+        role: ``segmenter`` or ``denoiser``.
+        network: Which one.
+        description: Of the model.
+
+    Raises:
+        SdabnError: If its plug-in is not installed, or refuses its options.
+    """
+    classes = len(description.classes)
+    if role == "segmenter":
+        return networks.build_segmenter(network.plugin, network.options, num_classes=classes)
+    channels = condition_channels(description.condition, classes)
+    return networks.build_denoiser(network.plugin, network.options, condition_channels=channels)
+
+
+def count_parameters(role: str, network: Network, description: Description) -> int:
+    """Parameters of one network of a model, without buffers; arguments as of ``build``."""
+    return networks.count_parameters(build(role, network, description))
 
 
 def save(

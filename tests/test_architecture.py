@@ -30,7 +30,7 @@ LAYERS = (
      "inputs", "overlay", "optimization",
      "augmentation", "batchnorm", "pictures", "stopping",
      "tensorboard", "overview", "engines", "openvino", "memory", "graph",
-     "description", "hub", "sources"},
+     "catalogue", "description", "hub", "sources"},
     {"processes"},
     {"errors", "files", "jsonable", "labels", "conditions", "sdabn_cli"},
 )  # fmt: skip

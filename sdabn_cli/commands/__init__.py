@@ -84,7 +84,8 @@ from sdabn_cli.commands import train  # noqa: E402
 from sdabn_cli.commands import evaluate  # noqa: E402
 from sdabn_cli.commands import export  # noqa: E402
 from sdabn_cli.commands import runs  # noqa: E402
+from sdabn_cli.commands import models  # noqa: E402
 from sdabn_cli.commands import listing  # noqa: E402
 # isort: on
 
-__all__ = ["app", "evaluate", "export", "listing", "run", "runs", "train"]
+__all__ = ["app", "evaluate", "export", "listing", "models", "run", "runs", "train"]
