@@ -341,6 +341,18 @@ def test_half_precision_stays_half_where_that_loses_nothing(model):
         assert Path("half", name).read_bytes() == Path("again", name).read_bytes(), name
 
 
+def test_a_model_that_openvino_runs_gives_and_saves_the_same(directory, model):
+    pytest.importorskip("openvino")
+    converted = sdabn_cli.load(directory, **EXACT | {"engine": "openvino"})
+
+    result, by_torch = converted(picture()), model(picture())
+    sdabn_cli.save(converted, "mine")
+
+    assert converted.engine == "openvino"
+    assert np.abs(result.denoised.astype(int) - by_torch.denoised).max() <= 1
+    assert np.array_equal(sdabn_cli.load("mine", **EXACT)(picture()).denoised, by_torch.denoised)
+
+
 def test_a_model_is_copied_by_its_name(directory):
     told = sdabn_cli.save(directory, "mine", units=1)
 
