@@ -89,7 +89,7 @@ class Commit:
             SdabnError: If the repository has no such file, or the Hub cannot be reached.
         """
         path = self.cached(filename)
-        return path.stat().st_size if path else _size(self.repository, filename, self.commit)[1]
+        return path.stat().st_size if path else _size(self.repository, filename, self.commit)
 
     def fetch(self, filenames: Sequence[str], *, most: int) -> list[Path]:
         """Download the files that are not on this machine yet.
@@ -106,7 +106,7 @@ class Commit:
                 the Hub cannot be reached. Nothing is downloaded if that can be known before.
         """
         missing = [name for name in filenames if self.cached(name) is None]
-        sizes = [_size(self.repository, name, self.commit)[1] for name in missing]
+        sizes = [_size(self.repository, name, self.commit) for name in missing]
         if missing:
             _check_room(str(self), sum(sizes), most)
         return [_download(self.repository, name, self.commit) for name in filenames]
@@ -132,8 +132,7 @@ def find(name: str, filename: str) -> tuple[Commit, Path]:
         commit = Commit(repository, revision)
         return commit, commit.fetch([filename], most=MOST_TEXT)[0]
     try:
-        _, size = _size(repository, filename, revision or NEWEST)
-        _check_room(name, size, MOST_TEXT)
+        _check_room(name, _size(repository, filename, revision or NEWEST), MOST_TEXT)
         # Asked for by the branch's name, so that the cache remembers which commit it was.
         path = _download(repository, filename, revision or NEWEST)
     except Unreachable as error:
@@ -143,7 +142,7 @@ def find(name: str, filename: str) -> tuple[Commit, Path]:
         path = found
         commit = Commit(repository, path.parent.name)
         warnings.warn(f"{error.problem} {commit} is used, fetched earlier.", stacklevel=1)
-    return Commit(repository, path.parent.name), path
+    return Commit(repository, path.parent.name), path  # the cache has a folder a commit
 
 
 def _cached(repository: str, filename: str, revision: str) -> Path | None:
@@ -153,20 +152,20 @@ def _cached(repository: str, filename: str, revision: str) -> Path | None:
     return Path(found) if isinstance(found, str) else None
 
 
-def _size(repository: str, filename: str, revision: str) -> tuple[str, int]:
-    """Commit that a revision is now, and the bytes that a file has in it."""
+def _size(repository: str, filename: str, revision: str) -> int:
+    """Bytes of a file, as the server tells them."""
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
 
     try:
         told = get_hf_file_metadata(hf_hub_url(repository, filename, revision=revision))
     except Exception as error:
         _explain(error, repository, filename, revision)
-    if told.size is None or told.commit_hash is None:
+    if told.size is None:
         raise SdabnError(
             f"{_endpoint()} does not tell the size of {filename} in {PREFIX}{repository}.",
             "HF_ENDPOINT must name a server that speaks as the Hub does.",
         )
-    return told.commit_hash, told.size
+    return told.size
 
 
 def _download(repository: str, filename: str, revision: str) -> Path:
