@@ -49,22 +49,45 @@ class Evaluation:
         }
 
 
+class Found(NamedTuple):
+    """What one unit found in an image.
+
+    Attributes:
+        prediction: Class ids, uint8 (H, W).
+        estimate: (3, H, W), not clipped; None without a denoiser.
+    """
+
+    prediction: Tensor
+    estimate: Tensor | None
+
+
 class Looked(NamedTuple):
     """An evaluated image.
 
     Attributes:
         index: Its number in the data set.
+        clean: (3, H, W).
         noisy: (3, H, W), not clipped; the clean image where there is no noise.
         labels: int64 (H, W).
-        prediction: The last unit's class ids, uint8 (H, W).
-        estimate: The last one, (3, H, W), not clipped; None if there is none.
+        units: What every unit found.
     """
 
     index: int
+    clean: Tensor
     noisy: Tensor
     labels: Tensor
-    prediction: Tensor
-    estimate: Tensor | None
+    units: list[Found]
+
+    @property
+    def prediction(self) -> Tensor:
+        """The last unit's class ids, uint8 (H, W)."""
+        return self.units[-1].prediction
+
+    @property
+    def estimate(self) -> Tensor | None:
+        """The last one, (3, H, W), not clipped; None if there is none."""
+        found = [unit.estimate for unit in self.units if unit.estimate is not None]
+        return found[-1] if found else None
 
 
 class _DenoisingScore:
@@ -140,19 +163,21 @@ def evaluate(
     for index, clean, noisy, labels in _examples(dataset, own, noise, protocol.seed):
         if noise is not None:
             denoising[0].add(index, noisy, clean)
-        prediction, estimate = torch.empty(0), None
+        found: list[Found] = []
         with executor.workspace() as workspace:
             image, truth = MemoryPlane(noisy.to(compute.device)), labels.to(compute.device)
             outputs = executor.run(cascade, image, workspace, truth=truth)
             for unit, output in enumerate(outputs):
                 prediction = labels_of(output.logits)
                 segmentation[unit].add(prediction[None].long(), labels)
+                estimate = None
                 if output.estimate is not None:
                     estimate = whole(output.estimate).cpu()
                     denoising[unit + 1].add(index, estimate, clean)
+                if look is not None:
+                    found.append(Found(prediction, None if estimate is None else estimate[0]))
         if look is not None:
-            shown = None if estimate is None else estimate[0]
-            look(Looked(index, noisy[0], labels[0], prediction, shown))
+            look(Looked(index, clean[0], noisy[0], labels[0], found))
         advance()
     for score in (*segmentation, *denoising):
         score.collect(processes)

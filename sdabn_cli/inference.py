@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -19,6 +19,9 @@ from sdabn_cli.logits import BAND, labels_of
 from sdabn_cli.metrics import psnr
 from sdabn_cli.model import Model
 from sdabn_cli.planes import FramedPlane, MemoryPlane, Plane, TurnedPlane, Workspace, whole
+
+Look = Callable[[Plane, Plane | None], object]
+"""Shown the logits (K, H, W) and the estimate (3, H, W) of a unit."""
 
 #: Pixels at the edge that PSNR leaves out, as everywhere in sdabn.
 BORDER = 1
@@ -103,7 +106,12 @@ class Runner:
 
     @torch.inference_mode()
     def __call__(
-        self, noisy: Plane | Tensor, workspace: Workspace, *, clean: Tensor | None = None
+        self,
+        noisy: Plane | Tensor,
+        workspace: Workspace,
+        *,
+        clean: Tensor | None = None,
+        look: Look | None = None,
     ) -> Result:
         """Run the model on one image of any size.
 
@@ -111,6 +119,7 @@ class Runner:
             noisy: (3, H, W), or a float32 tensor (1, 3, H, W).
             workspace: Holds the planes of the result, which live as long as it does.
             clean: The true image (1, 3, H, W), where it is known.
+            look: Shown what ``units`` yields.
 
         Raises:
             SdabnError: If the model computes values that are no numbers, or the memory does not
@@ -120,6 +129,8 @@ class Runner:
         figures: list[float | None] = []
         for logits, estimate in self.units(plane, workspace):
             last = logits, estimate
+            if look is not None:
+                look(logits, estimate)
             if clean is not None:
                 figures.append(_psnr(estimate, clean))
         return Result(plane, last[1], labels_of(last[0]), figures)

@@ -21,7 +21,7 @@ LAYERS = (
     {"commands"},
     {"api"},
     {"training", "pipeline", "plan"},
-    {"loop", "validation", "job", "evaluation", "products", "export"},
+    {"loop", "validation", "job", "evaluation", "products", "export", "report"},
     {"inference", "execution", "noiselevel"},
     {"assembly", "tasks", "cascade", "data", "networks", "metrics", "losses", "runs", "model",
      "logits"},

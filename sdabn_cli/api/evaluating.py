@@ -9,6 +9,7 @@ from typing import Any
 from sdabn_cli import DEFAULT_MODEL, evaluation, registry, sources
 from sdabn_cli import device as devices
 from sdabn_cli.api.loaded import LoadedModel
+from sdabn_cli.api.reporting import Reporting, command_of
 from sdabn_cli.assembly import trained_cascade
 from sdabn_cli.cascade import Cascade
 from sdabn_cli.console import progress as progress_bar
@@ -19,6 +20,7 @@ from sdabn_cli.errors import SdabnError
 from sdabn_cli.metrics import Protocol
 from sdabn_cli.model import load_from
 from sdabn_cli.recipe import DataSettings
+from sdabn_cli.report.album import IMAGES
 from sdabn_cli.runs import Run
 from sdabn_cli.schedule import Stage
 
@@ -37,6 +39,10 @@ def evaluate(
     device: str = "auto",
     precision: str = "auto",
     progress: bool = False,
+    report: str | Path | None = None,
+    report_images: int = IMAGES,
+    command: str | None = None,
+    dry_run: bool = False,
 ) -> dict[str, Any]:
     """Measure every unit of a cascade on a labelled data set.
 
@@ -56,33 +62,50 @@ def evaluate(
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         precision: ``auto``, ``float32`` or ``bfloat16``.
         progress: Show a bar on stderr.
+        report: Write a report for people, one HTML file, to this path.
+        report_images: How many images it shows, evenly spaced.
+        command: What it says made it; by default the command line that does the same.
+        dry_run: Only say what would be measured and written.
 
     Returns:
         What ``sdabn evaluate --json`` prints: units, noisy, images, protocol, model, dataset,
-        split, stage and device.
+        split, stage and device, and the report's path if one was asked for.
 
     Raises:
-        SdabnError: If a name or a value is wrong, the data is missing or wrong, or the classes are
-            not those of the model.
+        SdabnError: If a name or a value is wrong, the data is missing or wrong, the classes are
+            not those of the model, or the report cannot be written.
     """
+    reporting = Reporting(report, report_images)
     compute = _compute(model, device, precision)
     opened = open_split(DataSettings(dataset=dataset, root=data), split)
     name, cascade, trained_on = _cascade(model, units, stage, opened)
     check_examples(opened)
     spec = None if noise == "none" else noise or trained_on
+    noise_model = registry.build("noise", *registry.parse(spec)) if spec else None
+    protocol = Protocol(precision=compute.precision, noise=spec, seed=seed)
+    told = {"model": name, "dataset": dataset, "split": split, "stage": stage}
+    told |= {"device": str(compute)} | reporting.told
+    indices = evaluation.pick(len(opened), limit)
+    if dry_run:
+        planned = [{"unit": number + 1} for number in range(len(cascade.units))]
+        return {"units": planned, "images": len(indices), "protocol": protocol.as_dict()} | told
     with progress_bar(show=progress) as bar:
-        task = bar.add_task("images", total=len(evaluation.pick(len(opened), limit)), info="")
+        task = bar.add_task("images", total=len(indices), info="")
         result = evaluation.evaluate(
             compute.place(cascade),
             opened,
-            registry.build("noise", *registry.parse(spec)) if spec else None,
-            protocol=Protocol(precision=compute.precision, noise=spec, seed=seed),
+            noise_model,
+            protocol=protocol,
             compute=compute,
             limit=limit,
             advance=lambda: bar.update(task, advance=1),
+            look=reporting.looker(opened, protocol, indices, alone=stage == "s0"),
         )
-    told = {"model": name, "dataset": dataset, "split": split, "stage": stage}
-    return result.as_dict() | told | {"device": str(compute)}
+    measured = result.as_dict() | told
+    given = {"data": data, "limit": limit, "device": device, "precision": precision}
+    command = command or command_of(measured, **given)
+    reporting.write(measured, opened, command, compute.processes)
+    return measured
 
 
 def _compute(given: LoadedModel | str | Path, device: str, precision: str) -> Compute:

@@ -8,13 +8,16 @@ from typing import Annotated, Any
 import typer
 
 from sdabn_cli import DEFAULT_MODEL
-from sdabn_cli.commands import TRAIN, app
+from sdabn_cli.commands import TRAIN, app, command_line
 from sdabn_cli.commands.options import (
     MODEL_HELP,
     DataRoot,
     Device,
+    DryRun,
     Json,
     Precision,
+    ReportImages,
+    ReportPath,
     Seed,
     Units,
 )
@@ -31,6 +34,7 @@ COLUMNS = {
 
 @app.command("evaluate", rich_help_panel=TRAIN)
 def evaluate_model(
+    ctx: typer.Context,
     dataset: Annotated[str, typer.Option(help="Data set plug-in, such as camvid or scenes.")],
     model: Annotated[str | None, typer.Option(help=MODEL_HELP, show_default=False)] = None,
     run: Annotated[
@@ -60,6 +64,9 @@ def evaluate_model(
     seed: Seed = 0,
     device: Device = "auto",
     precision: Precision = "auto",
+    report: ReportPath = None,
+    report_images: ReportImages = 6,
+    dry_run: DryRun = False,
     json: Json = False,
 ) -> None:
     """Measure every unit of a cascade on a labelled data set."""
@@ -80,10 +87,15 @@ def evaluate_model(
         device=device,
         precision=precision,
         progress=True,
+        report=report,
+        report_images=report_images,
+        command=command_line(ctx),
+        dry_run=dry_run,
     )
     if json:
         emit(measured)
-    _show(measured, f"{name} on {dataset}/{split}", alone=stage == "s0")
+    show = _show_plan if dry_run else _show
+    show(measured, f"{name} on {dataset}/{split}", alone=stage == "s0")
 
 
 def _name(model: str | None, run: Path | None, stage: str | None) -> str:
@@ -99,6 +111,16 @@ def _name(model: str | None, run: Path | None, stage: str | None) -> str:
     return str(run) if run else pinned(model or DEFAULT_MODEL)
 
 
+def _show_plan(measured: dict[str, Any], title: str, *, alone: bool) -> None:
+    """Say what would be measured and written."""
+    from sdabn_cli.console import say
+
+    units = "s0" if alone else f"{len(measured['units'])} units"
+    say(f"Would measure {title}: {units}, {_protocol(measured)}")
+    if "report" in measured:
+        say(f"Would write {measured['report']}")
+
+
 def _show(measured: dict[str, Any], title: str, *, alone: bool) -> None:
     """Show the figures; the clean segmenter s0, measured alone, is no unit."""
     from sdabn_cli.console import say, show_table
@@ -111,8 +133,14 @@ def _show(measured: dict[str, Any], title: str, *, alone: bool) -> None:
         name = "s0" if alone else f"unit {unit['unit']}"
         rows.append([name, *(_format(unit[key], key) for key in COLUMNS)])
     show_table(title, ["", *COLUMNS.values()], rows)
+    say(_protocol(measured))
+    if "report" in measured:
+        say(f"Report: {measured['report']}")
+
+
+def _protocol(measured: dict[str, Any]) -> str:
     protocol = ", ".join(f"{k} {v}" for k, v in measured["protocol"].items())
-    say(f"{measured['images']} images; {protocol}")
+    return f"{measured['images']} images; {protocol}"
 
 
 def _format(value: float | None, key: str) -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from sdabn_cli import DEFAULT_MODEL
-from sdabn_cli.commands import USE, app
+from sdabn_cli.commands import USE, app, command_line
 from sdabn_cli.commands.options import (
     MODEL_HELP,
     Device,
@@ -17,6 +17,8 @@ from sdabn_cli.commands.options import (
     Engine,
     Json,
     Precision,
+    ReportImages,
+    ReportPath,
     Seed,
     Units,
 )
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from sdabn_cli.inference import Runner
     from sdabn_cli.inputs import Job
     from sdabn_cli.pipeline import Options, Report
+    from sdabn_cli.report.album import Album
 
 Inputs = Annotated[
     list[str], typer.Argument(metavar="INPUT", help="Image files, folders and globs.")
@@ -76,6 +79,7 @@ def _register(name: str, products: tuple[str, ...], text: str) -> None:
 
     @app.command(name, help=text, rich_help_panel=USE)
     def command(
+        ctx: typer.Context,
         inputs: Inputs,
         units: Units = None,
         model: ModelName = DEFAULT_MODEL,
@@ -91,10 +95,13 @@ def _register(name: str, products: tuple[str, ...], text: str) -> None:
         memory: Memory = "auto",
         max_pixels: MaxPixels = 100_000_000,
         skip_existing: SkipExisting = False,
+        report: ReportPath = None,
+        report_images: ReportImages = 6,
         dry_run: DryRun = False,
         json: Json = False,
     ) -> None:
         from sdabn_cli import registry
+        from sdabn_cli.console import emit
         from sdabn_cli.inputs import check_output, collect, unfinished
 
         jobs = collect(inputs, output)
@@ -108,6 +115,8 @@ def _register(name: str, products: tuple[str, ...], text: str) -> None:
         from sdabn_cli import noiselevel
         from sdabn_cli.api.loaded import Loading
         from sdabn_cli.pipeline import Options
+        from sdabn_cli.report.album import Album
+        from sdabn_cli.report.page import check_target
 
         model = pinned(model)
         loading = Loading(
@@ -122,15 +131,22 @@ def _register(name: str, products: tuple[str, ...], text: str) -> None:
             segment_only="denoised" not in products,
             self_ensemble=self_ensemble,
         )
-        options = Options(wanted, noise, seed, noiselevel.parse(sigma), max_pixels)
+        if report is not None:
+            check_target(report)
+        album = Album(report_images) if report else None
+        options = Options(wanted, noise, seed, noiselevel.parse(sigma), max_pixels, album)
         if dry_run or not jobs:
-            _show_plan(jobs, wanted, model, skipped, json)
+            _show_plan(jobs, wanted, model, skipped, report, json)
             return
         loaded = loading.load()
-        report = _process(jobs, loaded.runner, options)
-        if json and report.done:
-            _emit(report, loaded, skipped)
-        _show(report, add_noise, skipped)
+        found = _process(jobs, loaded.runner, options)
+        told = _told(found, loaded, skipped)
+        if report and album and found.done:
+            given = {"noise": add_noise, "seed": seed, "sigma": options.sigma}
+            told |= _write_report(report, told | given, loaded, album, command_line(ctx))
+        if json and found.done:
+            emit(told)
+        _show(found, add_noise, skipped, report)
 
 
 _register(
@@ -158,25 +174,39 @@ def _process(jobs: list[Job], runner: Runner, options: Options) -> Report:
         )
 
 
-def _emit(report: Report, model: LoadedModel, skipped: list[str]) -> None:
-    from sdabn_cli.console import emit
+def _told(report: Report, model: LoadedModel, skipped: list[str]) -> dict[str, Any]:
+    """What ``--json`` prints."""
+    return {
+        "images": report.done,
+        "failed": report.failed,
+        "skipped": skipped,
+        "warnings": report.warnings,
+        "model": model.name,
+        "units": len(model),
+        "device": str(model.compute),
+        "engine": model.engine,
+    }
 
-    emit(
-        {
-            "images": report.done,
-            "failed": report.failed,
-            "skipped": skipped,
-            "warnings": report.warnings,
-            "model": model.name,
-            "units": len(model),
-            "device": str(model.compute),
-            "engine": model.engine,
-        }
-    )
+
+def _write_report(
+    path: Path, told: dict[str, Any], model: LoadedModel, album: Album, command: str
+) -> dict[str, str]:
+    """Write the report, and give what ``--json`` tells of it."""
+    from sdabn_cli.model import versions
+    from sdabn_cli.report.page import write
+    from sdabn_cli.report.processed import page
+
+    write(path, page(told, model.description, album, command=command, versions=versions()))
+    return {"report": str(path)}
 
 
 def _show_plan(
-    jobs: list[Job], products: list[str], model_name: str, skipped: list[str], as_json: bool
+    jobs: list[Job],
+    products: list[str],
+    model_name: str,
+    skipped: list[str],
+    report: Path | None,
+    as_json: bool,
 ) -> None:
     from sdabn_cli.console import emit, say
 
@@ -185,19 +215,15 @@ def _show_plan(
         for job in jobs
     ]
     if as_json:
-        emit(
-            {
-                "images": planned,
-                "failed": [],
-                "skipped": skipped,
-                "warnings": [],
-                "model": model_name,
-            }
-        )
+        told = {"images": planned, "failed": [], "skipped": skipped, "warnings": []}
+        named = {"report": str(report)} if report and jobs else {}
+        emit(told | {"model": model_name} | named)
         return
     _say_skipped(skipped)
     for entry in planned:
         say(f"{entry['input']} -> " + ", ".join(entry["outputs"].values()))
+    if report:
+        say(f"Report: {report}" if jobs else "No report: there is nothing to run.")
 
 
 def _say_skipped(skipped: list[str]) -> None:
@@ -207,7 +233,7 @@ def _say_skipped(skipped: list[str]) -> None:
         say(f"{len(skipped)} images have their results already.")
 
 
-def _show(report: Report, add_noise: str | None, skipped: list[str]) -> None:
+def _show(report: Report, add_noise: str | None, skipped: list[str], written: Path | None) -> None:
     """Tell people what was written; exit 1 if some images failed, 2 if all did."""
     from sdabn_cli.console import say, show_table, warn
     from sdabn_cli.errors import SdabnError
@@ -226,6 +252,8 @@ def _show(report: Report, add_noise: str | None, skipped: list[str]) -> None:
             figures += [(f"unit {i}", v) for i, v in enumerate(entry["psnr"]["units"], start=1)]
             rows = [[name, f"{value:.2f}"] for name, value in figures if value is not None]
             show_table(f"Against the clean image ({add_noise})", ["", "PSNR (dB)"], rows)
+    if written:
+        say(f"Report: {written}")
     for message in report.warnings:
         warn(message)
     for entry in report.failed:
