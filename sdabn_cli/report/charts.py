@@ -28,14 +28,17 @@ LETTER = 7
 #: Charts of one curve with no more points than this have their figures beside them.
 LABELLED = 8
 
+#: Curves of more points than this are lines alone.
+MARKED = 40
+
 #: Whole numbers on the x axis are all written, up to this many.
 COUNTED = 12
 
 #: Colours and markers that the style sheet has; further series begin again.
 STYLES = 8
 
-#: Height of a bar and its distance to the next, in the units of its own picture.
-BAR, GAP = 10, 2
+#: Height of the bars of a group, and their distances, in pixels.
+GROUP, LEAST_BAR, GAP = 18, 9, 2
 
 MARKERS = (
     "M-4,0a4,4 0 1,0 8,0a4,4 0 1,0 -8,0Z",  # circle
@@ -127,13 +130,22 @@ def _curve(root: xml.Element, chart: LineChart, number: int, across: _Axis, up: 
     places = [(across.at(x), up.at(y)) for x, y in known]
     if len(places) > 1:
         xml.SubElement(group, "polyline", points=" ".join(f"{x},{y}" for x, y in places))
+    if len(places) > MARKED:
+        return
     for (x, y), (value_x, value) in zip(places, known, strict=True):
         marker = xml.SubElement(group, "path", d=MARKERS[number % len(MARKERS)])
         marker.set("transform", f"translate({x} {y})")
         title = f"{series.name}: {written(value)} at {value_x:g}"
         xml.SubElement(marker, "title").text = printable(title)
         if len(chart.series) == 1 and len(known) <= LABELLED:
-            _text(root, written(float(value)), x, y - 9, "middle", "value")
+            below = _is_low([place for _, place in places], places.index((x, y)))
+            _text(root, written(float(value)), x, y + (18 if below else -9), "middle", "value")
+
+
+def _is_low(heights: Sequence[float], number: int) -> bool:
+    """Whether a curve lies above a point on both sides on average; heights count from above."""
+    around = [*heights[max(0, number - 1) : number], *heights[number + 1 : number + 2]]
+    return bool(around) and sum(around) / len(around) < heights[number]
 
 
 def _line(root: xml.Element, name: str, x1: float, y1: float, x2: float, y2: float) -> None:
@@ -177,7 +189,8 @@ def bar_ticks(chart: BarChart) -> list[float]:
 def bars(chart: BarChart, values: Sequence[float | None]) -> Markup:
     """Draw the bars of one group; stretched to the width that there is."""
     marks = bar_ticks(chart)
-    height = len(values) * (BAR + GAP) + GAP
+    bar = max(LEAST_BAR, GROUP // len(values))
+    height = len(values) * (bar + GAP) + 3 * GAP
     root = xml.Element("svg", viewBox=f"0 0 100 {height}", preserveAspectRatio="none")
     root.set("class", "bars")
     root.set("aria-hidden", "true")  # the figures stand beside them
@@ -189,8 +202,8 @@ def bars(chart: BarChart, values: Sequence[float | None]) -> Markup:
         group = xml.SubElement(root, "g")
         group.set("class", f"series s{number % STYLES}")
         width = 100 * min(max(value, 0) / marks[-1], 1) if is_known(value) else 0
-        top = GAP + number * (BAR + GAP)
-        xml.SubElement(group, "rect", x="0", y=str(top), width=f"{width:.3f}", height=str(BAR))
+        top = 2 * GAP + number * (bar + GAP)
+        xml.SubElement(group, "rect", x="0", y=str(top), width=f"{width:.3f}", height=str(bar))
     return _markup(root)
 
 

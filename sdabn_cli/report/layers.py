@@ -45,8 +45,9 @@ def shrunk(image: Plane, max_side: int = MAX_SIDE) -> np.ndarray:
     bands = []
     for top in range(0, height, step):
         window = (slice(top, min(top + step, height)), slice(0, width))
-        values = image.read(window)[0].float().cpu().clamp(0, 1)
-        bands.append(F.avg_pool2d(values, factor, ceil_mode=True) if factor > 1 else values)
+        values = image.read(window)[0].float().clamp(0, 1)
+        pooled = F.avg_pool2d(values, factor, ceil_mode=True) if factor > 1 else values
+        bands.append(pooled.cpu())
     array = to_uint8(torch.cat(bands, 1).permute(1, 2, 0).contiguous().numpy())
     size = small_size(height, width, max_side)
     if array.shape[:2] == size:

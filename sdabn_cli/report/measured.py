@@ -19,6 +19,7 @@ from sdabn_cli.report.content import (
     Series,
     Table,
 )
+from sdabn_cli.report.figures import is_known
 
 #: Figures of a unit: heading and decimals.
 COLUMNS = {
@@ -29,8 +30,8 @@ COLUMNS = {
     "mean_accuracy": Column("Mean acc. (%)"),
 }
 
-#: Least extent of the axes of curves, in dB and percent: less is no difference to look at.
-SPANS = {"psnr": 0.5, "miou": 5.0}
+#: What has curves: its unit, and the least extent of the axis; less is no difference to look at.
+CURVES = {"psnr": ("PSNR", "dB", 0.5), "miou": ("mIoU", "%", 5.0)}
 
 
 def page(
@@ -68,7 +69,7 @@ def page(
 def sections(measured: Mapping[str, Any], dataset: Dataset, album: Album) -> list[Section]:
     """Figures, classes and pictures of an evaluation, for a report of more than that."""
     notes = [protocol_note(measured)]
-    found = [Section("Figures", [table(measured), *curves(measured["units"], notes)])]
+    found = [Section("Figures", [table(measured), *curves(measured["units"])])]
     if bars := class_bars(measured, notes):
         found.append(Section("Classes", [bars]))
     if shown := gallery(dataset, album):
@@ -99,16 +100,23 @@ def _name(unit: Mapping[str, Any], measured: Mapping[str, Any]) -> str:
     return "s0" if measured["stage"] == "s0" else f"unit {unit['unit']}"
 
 
-def curves(units: Sequence[Mapping[str, Any]], notes: Sequence[str]) -> list[Block]:
+def curves(units: Sequence[Mapping[str, Any]]) -> list[Block]:
     """PSNR and mIoU over units, where there are several."""
-    charts: list[Block] = []
-    for key, span in SPANS.items():
-        points = [(unit["unit"], unit[key]) for unit in units]
-        if len([value for _, value in points if value is not None]) > 1:
-            name = COLUMNS[key].name
-            title = f"{name.split(' ')[0]} over units"
-            charts.append(LineChart(title, "unit", name, [Series(name, points)], span, notes))
-    return charts
+    found = (curve(key, [(unit["unit"], unit[key]) for unit in units]) for key in CURVES)
+    return [chart for chart in found if chart is not None]
+
+
+def curve(key: str, points: Sequence[tuple[float, float | None]]) -> LineChart | None:
+    """A figure over units; None with less than two points to draw.
+
+    Args:
+        key: One of ``CURVES``.
+        points: Number of a unit and its figure.
+    """
+    if len([value for _, value in points if is_known(value)]) < 2:
+        return None
+    name, unit, span = CURVES[key]
+    return LineChart(f"{name} over units", "unit", unit, [Series(name, points)], span)
 
 
 def class_bars(measured: Mapping[str, Any], notes: Sequence[str]) -> BarChart:
@@ -116,7 +124,7 @@ def class_bars(measured: Mapping[str, Any], notes: Sequence[str]) -> BarChart:
     units = measured["units"]
     groups = [(name, [unit["class_iou"][name] for unit in units]) for name in units[0]["class_iou"]]
     names = [_name(unit, measured) for unit in units]
-    return BarChart("IoU of every class", "IoU (%)", names, groups, 100, 1, notes)
+    return BarChart("IoU of every class", "%", names, groups, 100, 1, notes)
 
 
 def gallery(dataset: Dataset, album: Album) -> Gallery | None:

@@ -23,6 +23,9 @@ from sdabn_cli.report.content import Column, Gallery, Layer, Page
 #: What a report may be called.
 SUFFIXES = (".html", ".htm")
 
+#: Letters of a name that is no longer kept on one line.
+LONG = 20
+
 
 def check_target(path: Path) -> None:
     """Make sure that a report can be written, before anything is computed.
@@ -71,6 +74,7 @@ def render(page: Page) -> str:
         bars=charts.bars,
         figure=_figure,
         lines=charts.lines,
+        long=_long,
         swatch=charts.swatch,
         uri=_uri,
     )
@@ -128,6 +132,11 @@ def _figure(value: Any, column: str | Column | int) -> Markup:
     if not figures.is_known(value):
         return Markup("{}").format(text)
     return Markup('<data value="{}">{}</data>').format(repr(value), text)
+
+
+def _long(value: Any) -> Markup:
+    """Attribute of a cell whose text may be broken anywhere."""
+    return Markup(' class="long"' if isinstance(value, str) and len(value) > LONG else "")
 
 
 def _uri(layer: Layer) -> str:

@@ -13,14 +13,12 @@ from sdabn_cli.report.content import (
     Block,
     Column,
     Gallery,
-    LineChart,
     Page,
     Section,
-    Series,
     Table,
     Text,
 )
-from sdabn_cli.report.measured import SPANS, picture_notes
+from sdabn_cli.report.measured import curve, picture_notes
 
 #: Rows of the table of images, and messages; ``--json`` has all of them.
 ROWS = 500
@@ -90,7 +88,7 @@ def _table(told: Mapping[str, Any]) -> Table:
     notes = [f"Sigma: standard deviation of the noise on the scale of 0 to 255, {how}. Seconds: "
              "reading, computing and writing; pictures of this report included."]  # fmt: skip
     if told["noise"]:
-        columns += [Column(f"{name} (dB)") for name in ("Noisy", *_units(told))]
+        columns += [Column(f"{name}, PSNR (dB)") for name in ("Noisy", *_units(told))]
         rows = [[*row, *_figures(entry)] for row, entry in zip(rows, images, strict=True)]
         notes.append(PROTOCOL.format(noise=told["noise"], seed=told["seed"]))
     if len(rows) > ROWS:
@@ -119,10 +117,5 @@ def _curve(told: Mapping[str, Any]) -> list[Block]:
     if not told["noise"]:
         return []
     units = zip(*(entry["psnr"]["units"] for entry in told["images"]), strict=True)
-    points = [(number, _mean(values)) for number, values in enumerate(units, start=1)]
-    if len([value for _, value in points if value is not None]) < 2:
-        return []
-    notes = [f"Mean over {len(told['images'])} images." if len(told["images"]) > 1 else ""]
-    series = Series("PSNR", points)
-    return [LineChart("PSNR over units", "unit", "PSNR (dB)", [series], SPANS["psnr"],
-                      [note for note in notes if note])]  # fmt: skip
+    chart = curve("psnr", [(number, _mean(values)) for number, values in enumerate(units, start=1)])
+    return [] if chart is None else [chart]
