@@ -185,7 +185,8 @@ def _load_in_a_process(plugins: list[Plugin]) -> tuple[list[str], str]:
 
     The list is shorter than the plug-ins where one of them ended the process.
     """
-    request = json.dumps([[p.kind, p.name, p.target, p.distribution] for p in plugins])
+    wanted = [[p.kind, p.name, p.target, p.distribution] for p in plugins]
+    request = json.dumps({"path": sys.path, "plugins": wanted})
     try:
         ended = subprocess.run(
             [sys.executable, "-m", "sdabn_cli.loading"],

@@ -1,6 +1,7 @@
 """Load plug-ins and say how each went: ``python -m sdabn_cli.loading``, for ``inspection``.
 
-Reads a JSON list of [kind, name, target, distribution] from stdin and prints a JSON line each.
+Reads JSON from stdin, {"path": sys.path, "plugins": [[kind, name, target, distribution], …]}, and
+prints a JSON line a plug-in.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ def main() -> None:
     """Load every plug-in in turn; what they print themselves goes nowhere."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    for kind, name, target, distribution in json.load(sys.stdin):
+    request = json.load(sys.stdin)
+    sys.path[:] = request["path"]
+    for kind, name, target, distribution in request["plugins"]:
         print(json.dumps({"problem": _problem(Plugin(kind, name, target, distribution))}),
               file=answers, flush=True)  # fmt: skip
 

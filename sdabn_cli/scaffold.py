@@ -18,7 +18,7 @@ KINDS = ("segmenter", "denoiser", "noise", "dataset")
 
 #: What a user does with a new plug-in first, by its kind.
 USES = {
-    "segmenter": "sdabn train-stage --index 1 --kind seg --set segmenter={name} --run runs/{name}",
+    "segmenter": "sdabn cascade --units 1 --set segmenter={name} --run runs/{name}",
     "denoiser": "sdabn cascade --units 1 --set denoiser={name} --run runs/{name}",
     "noise": "sdabn cascade --units 1 --set noise={name} --run runs/{name}",
     "dataset": "sdabn cascade --units 1 --set data.dataset={name} --data DIR --run runs/{name}",

@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from sdabn_cli import recipe, registry, training
+from sdabn_cli import discovery, recipe, training
 from sdabn_cli.device import Compute
 from sdabn_cli.job import Training
 from sdabn_cli.runs import Run
@@ -89,9 +89,14 @@ def _isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     for name in ("XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME"):
         monkeypatch.setenv(name, str(tmp_path / "home" / name.lower()))
-    registry.plugins.cache_clear()
+    _forget_plugins()
     yield
-    registry.plugins.cache_clear()
+    _forget_plugins()
+
+
+def _forget_plugins() -> None:
+    discovery.plugins.cache_clear()
+    discovery.unmet_requirement.cache_clear()
 
 
 ThirdParty = Callable[..., Path]
@@ -99,28 +104,41 @@ ThirdParty = Callable[..., Path]
 
 @pytest.fixture
 def third_party(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ThirdParty]:
-    """Install a distribution: ``third_party(name, entry_points, version=..., module=source)``."""
+    """Install a distribution: ``third_party(name, entry_points, module=source)``.
+
+    Also its ``version``, what it ``requires``, and the ``info`` directory's ending.
+    """
     site = tmp_path / "site"
 
     def install(
-        name: str, entry_points: str | bytes, *, version: str = "1.0", **modules: str
+        name: str,
+        entry_points: str | bytes,
+        *,
+        version: str = "1.0",
+        requires: str = "",
+        info: str = "dist-info",
+        **modules: str,
     ) -> Path:
-        folder = site / name
-        info = folder / f"{name.replace('-', '_')}-{version}.dist-info"
-        info.mkdir(parents=True)
-        (info / "METADATA").write_text(
-            f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n", encoding="utf-8"
-        )
+        folder = site / f"{name}-{version}"
+        folder.mkdir(parents=True)
+        metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+        metadata += f"Requires-Dist: {requires}\n" if requires else ""
+        stem = name.replace("-", "_")
+        stem += f"-{version}" if info == "dist-info" else ""
+        info_folder = folder / f"{stem}.{info}"
+        info_folder.mkdir()
+        file = "METADATA" if info == "dist-info" else "PKG-INFO"
+        (info_folder / file).write_text(metadata, encoding="utf-8")
         content = (
             entry_points
             if isinstance(entry_points, bytes)
             else textwrap.dedent(entry_points).encode()
         )
-        (info / "entry_points.txt").write_bytes(content)
+        (info_folder / "entry_points.txt").write_bytes(content)
         for module, source in modules.items():
             (folder / f"{module}.py").write_text(textwrap.dedent(source), encoding="utf-8")
         monkeypatch.syspath_prepend(folder)
-        registry.plugins.cache_clear()
+        _forget_plugins()
         return folder
 
     yield install
