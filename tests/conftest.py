@@ -1,4 +1,4 @@
-"""Fixtures: isolation from the user's machine, a tiny CamVid tree, plug-ins of a third party."""
+"""Fixtures: isolation from the user's machine, plug-ins of a third party, recipes and runs."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from sdabn_cli import discovery, recipe, training
 from sdabn_cli.device import Compute
@@ -19,6 +17,7 @@ from sdabn_cli.job import Training
 from sdabn_cli.runs import Run
 from sdabn_cli.schedule import Stage
 
+pytest_plugins = ["fixtures_data"]
 torch.set_num_threads(1)
 
 #: Two networks of a few hundred parameters. ``BUILT`` lets a test look at every network that a
@@ -145,21 +144,6 @@ def third_party(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Thi
     for module in list(sys.modules):
         if str(getattr(sys.modules[module], "__file__", None) or "").startswith(str(site)):
             del sys.modules[module]
-
-
-@pytest.fixture
-def camvid_tree(tmp_path: Path) -> Path:
-    """CamVid's layout with tiny images: bands of all classes and of void (11) in noisy colours."""
-    root = tmp_path / "camvid"
-    rows, columns = np.mgrid[:44, :60]
-    for number, split in enumerate(["train"] * 4 + ["val"] * 2 + ["test"] * 2):
-        labels = ((columns // 5 + rows // 15 + number) % 12).astype(np.uint8)
-        texture = np.random.default_rng(number).integers(0, 30, (44, 60, 3))
-        image = (labels[..., None] * np.array([20, 7, 13]) % 220 + texture).astype(np.uint8)
-        for folder, array in ((split, image), (f"{split}annot", labels)):
-            (root / folder).mkdir(parents=True, exist_ok=True)
-            Image.fromarray(array).save(root / folder / f"frame{number}.png")
-    return root
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from sdabn_cli.testing.subject import Subject, check_options, random, require
 CLASSES = 5
 
 
-def _build(subject: Subject, channels: int = CLASSES) -> nn.Module:
-    return subject.build(condition_channels=channels)
+def _build(subject: Subject, channels: int = CLASSES, *, seed: int = 0) -> nn.Module:
+    return subject.build(condition_channels=channels, seed=seed)
 
 
 def _condition(image: Tensor, seed: int = 0) -> Tensor:
@@ -98,7 +98,7 @@ def its_input_is_left_alone(subject: Subject) -> None:
 
 def its_weights_survive_safetensors(subject: Subject) -> None:
     """Saved and loaded weights give the same estimate."""
-    modules.check_round_trip(lambda: _build(subject), _run)
+    modules.check_round_trip(_build(subject), _build(subject, seed=1), _run)
 
 
 def it_runs_in_bfloat16(subject: Subject) -> None:

@@ -14,7 +14,6 @@ from sdabn_cli.testing.subject import (
     NotApplicable,
     random,
     require,
-    settings_of_torch_kept,
     without_network,
 )
 
@@ -31,7 +30,7 @@ TOLERANCE = 1e-4
 
 def check_builds(build: Callable[[], nn.Module]) -> nn.Module:
     """It builds a module, without network, and leaves torch's settings alone."""
-    with settings_of_torch_kept(), without_network():
+    with without_network():
         module = build()
     require(isinstance(module, nn.Module), f"it built a {type(module).__name__}, not an nn.Module")
     require(any(True for _ in module.parameters()), "the module has no parameters to train")
@@ -91,16 +90,17 @@ def check_input_kept(module: nn.Module, run: Run) -> None:
 
 
 @torch.no_grad()
-def check_round_trip(build: Callable[[], nn.Module], run: Run) -> None:
-    """Weights saved as safetensors and loaded into a new module give the same result."""
-    module, image = build(), random(2, 3, SIDE, SIDE)
+def check_round_trip(module: nn.Module, other: nn.Module, run: Run) -> None:
+    """Weights saved as safetensors and loaded into another module give the same result.
+
+    Args:
+        module: The network.
+        other: The same, built from other random numbers.
+        run: Runs it.
+    """
+    image = random(2, 3, SIDE, SIDE)
     run(module.train(), image)  # moves batch-norm statistics, which must be kept as well
     saved = safetensors.torch.load(safetensors.torch.save(weights_of(module)))
-    other = build()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(99)
-        for parameter in other.parameters():
-            parameter.copy_(torch.randn_like(parameter))
     other.load_state_dict(saved)
     same = torch.equal(run(module.eval(), image), run(other.eval(), image))
     require(same, "a new module with the saved weights gives another result: is all in state_dict?")
