@@ -32,14 +32,21 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for number in range(arguments.plugins):
             install(Path(folder), number)
-        print(f"{'command':22} {'alone':>8} {f'{arguments.plugins} more':>10} {'ratio':>6}  seconds")
+        heading = f"{arguments.plugins} more"
+        say(f"{'command':22} {'alone':>8} {heading:>10} {'ratio':>6}  seconds")
         for name, command in COMMANDS.items():
             alone, beside = [], []
             for _ in range(arguments.repeats):
                 alone.append(seconds(command, ""))
                 beside.append(seconds(command, folder))
             first, second = statistics.median(alone), statistics.median(beside)
-            print(f"{name:22} {first:8.3f} {second:10.3f} {second / first:6.2f}")
+            say(f"{name:22} {first:8.3f} {second:10.3f} {second / first:6.2f}")
+
+
+def say(line: str) -> None:
+    """Print a line of the table at once."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 def install(folder: Path, number: int) -> None:
