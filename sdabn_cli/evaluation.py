@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from sdabn_cli.cascade import Cascade
+from sdabn_cli.cascade import Cascade, Unit
 from sdabn_cli.contracts import Dataset, NoiseModel
 from sdabn_cli.data import decode
 from sdabn_cli.device import Compute
@@ -28,7 +28,7 @@ class Evaluation:
 
     Attributes:
         units: A mapping a unit: unit, psnr, ssim (None without a denoiser), miou, pixel_accuracy,
-            mean_accuracy (percent) and class_iou.
+            mean_accuracy (percent) and class_iou (None without a segmenter).
         noisy: psnr and ssim of the images before the first unit; None without noise.
         images: Number of images.
         protocol: How it was measured.
@@ -56,14 +56,14 @@ class Looked(NamedTuple):
         index: Its number in the data set.
         noisy: (3, H, W), not clipped; the clean image where there is no noise.
         labels: int64 (H, W).
-        prediction: The last unit's class ids, uint8 (H, W).
+        prediction: The last unit's class ids, uint8 (H, W); None without a segmenter.
         estimate: The last one, (3, H, W), not clipped; None if there is none.
     """
 
     index: int
     noisy: Tensor
     labels: Tensor
-    prediction: Tensor
+    prediction: Tensor | None
     estimate: Tensor | None
 
 
@@ -140,13 +140,14 @@ def evaluate(
     for index, clean, noisy, labels in _examples(dataset, own, noise, protocol.seed):
         if noise is not None:
             denoising[0].add(index, noisy, clean)
-        prediction, estimate = torch.empty(0), None
+        prediction, estimate = None, None
         with executor.workspace() as workspace:
             image, truth = MemoryPlane(noisy.to(compute.device)), labels.to(compute.device)
             outputs = executor.run(cascade, image, workspace, truth=truth)
             for unit, output in enumerate(outputs):
-                prediction = labels_of(output.logits)
-                segmentation[unit].add(prediction[None].long(), labels)
+                prediction = None if output.logits is None else labels_of(output.logits)
+                if prediction is not None:
+                    segmentation[unit].add(prediction[None].long(), labels)
                 if output.estimate is not None:
                     estimate = whole(output.estimate).cpu()
                     denoising[unit + 1].add(index, estimate, clean)
@@ -159,11 +160,17 @@ def evaluate(
     figures = [
         {"unit": unit + 1}
         | denoising[unit + 1].summary()
-        | segmentation[unit].summary()
-        | {"class_iou": dict(zip(dataset.classes, segmentation[unit].class_iou(), strict=True))}
+        | _segmentation_figures(cascade.units[unit], segmentation[unit], dataset)
         for unit in range(units)
     ]
     return Evaluation(figures, denoising[0].summary() if noise else None, len(indices), protocol)
+
+
+def _segmentation_figures(unit: Unit, score: SegmentationScore, dataset: Dataset) -> dict[str, Any]:
+    if unit.segmenter is None:
+        return dict.fromkeys(("miou", "pixel_accuracy", "mean_accuracy", "class_iou"))
+    iou = dict(zip(dataset.classes, score.class_iou(), strict=True))
+    return score.summary() | {"class_iou": iou}
 
 
 def _examples(

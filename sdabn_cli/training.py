@@ -10,7 +10,13 @@ import torch
 from torch import nn
 
 from sdabn_cli import data, datasets, memory, networks, probing, registry
-from sdabn_cli.assembly import ensure_model, frozen_prefix, require_earlier
+from sdabn_cli.assembly import (
+    ensure_model,
+    frozen_prefix,
+    require,
+    require_earlier,
+    trained_network,
+)
 from sdabn_cli.cascade import condition_channels
 from sdabn_cli.contracts import Dataset
 from sdabn_cli.device import Compute
@@ -120,10 +126,11 @@ def train_stage(training: Training, stage: Stage) -> None:
     recipe, run, compute = training.recipe, training.run, training.compute
     classes = training.train.dataset.classes
     if run.stage(stage).status != "finished":
-        require_earlier(run, stage)
+        require_earlier(recipe, run, stage)
         network = compute.place(starting_network(training, stage))
         prefix = compute.place(frozen_prefix(recipe, run, stage, len(classes)))
-        loop = StageLoop(training, stage, network, prefix)
+        critic = critic_of(training, stage)
+        loop = StageLoop(training, stage, network, prefix, critic)
         loop.resume()
         loop.run()
         if compute.processes.is_main:
@@ -132,6 +139,21 @@ def train_stage(training: Training, stage: Stage) -> None:
     compute.processes.wait()
     if compute.processes.is_main:
         ensure_model(run, recipe, training.train.dataset)
+
+
+def critic_of(training: Training, stage: Stage) -> nn.Module | None:
+    """The clean segmenter that judges a denoiser's estimates, where its settings ask for one.
+
+    Raises:
+        SdabnError: If s0 is not trained yet.
+    """
+    settings = training.recipe.for_stage(stage)
+    if not getattr(settings, "semantic_weight", 0):
+        return None
+    require(training.run, stage, ["s0"])
+    classes = len(training.train.dataset.classes)
+    critic = trained_network(training.recipe, training.run, Stage(0, "seg"), classes)
+    return training.compute.place(critic.requires_grad_(False).eval())
 
 
 def starting_network(training: Training, stage: Stage) -> nn.Module:

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from sdabn_cli import evaluation, metrics, registry
 from sdabn_cli.cascade import Cascade, Unit
 from sdabn_cli.contracts import Example
-from sdabn_cli.data import IGNORED
 from sdabn_cli.device import Compute
-from sdabn_cli.losses import denoising_loss, labelled_weight, segmentation_loss
+from sdabn_cli.labels import IGNORED
+from sdabn_cli.losses import denoising_loss, labelled_weight, segmentation_loss, semantic_loss
 from sdabn_cli.metrics import Protocol, SegmentationScore
 
 CPU = Compute(torch.device("cpu"), torch.float32)
@@ -94,6 +94,21 @@ def test_a_set_without_any_label_has_no_figures():
     score.add(torch.zeros(1, 2, 2, dtype=torch.int64), torch.full((1, 2, 2), IGNORED))
 
     assert all(math.isnan(value) for value in score.summary().values())
+
+
+def test_the_semantic_loss_weighs_cross_entropy_against_the_mean_squared_error():
+    # Four pixels of two classes at even logits: a cross-entropy of ln 2 each.
+    labels = torch.tensor([[[0, 1], [1, IGNORED]]])
+    clean = torch.zeros(1, 3, 2, 2)
+    estimate = torch.full((1, 3, 2, 2), 0.5)
+    one = torch.tensor(1.0)
+
+    squared = float(denoising_loss(estimate, clean, 0, one))
+    semantic = float(semantic_loss(torch.zeros(1, 2, 2, 2), labels, one))
+
+    # 3 H W / 2 = 6 times MSE = 0.25, and 6 times the mean over pixels, of which one has no label.
+    assert squared == pytest.approx(6 * 0.25)
+    assert semantic == pytest.approx(6 * 3 * math.log(2) / 4)
 
 
 def test_the_denoising_loss_is_half_the_squared_error_of_an_image():

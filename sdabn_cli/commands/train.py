@@ -43,7 +43,7 @@ def train_stage(
     settings, directory = _settings(recipe, run, data, overrides, None)
     from sdabn_cli.assembly import require_earlier
 
-    require_earlier(directory, stage)
+    require_earlier(settings, directory, stage)
     if not dry_run:
         _train(settings, directory, device, [stage])
     _report(settings, directory, [stage], json)
