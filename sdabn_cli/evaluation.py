@@ -32,12 +32,15 @@ class Evaluation:
         noisy: psnr and ssim of the images before the first unit; None without noise.
         images: Number of images.
         protocol: How it was measured.
+        per_image: Figures of every image in turn, a mapping a unit: psnr, and confusion, int64
+            (K, K) of true by predicted class; None for what a unit lacks.
     """
 
     units: list[dict[str, Any]]
     noisy: dict[str, float] | None
     images: int
     protocol: Protocol
+    per_image: list[list[dict[str, Any]]]
 
     def as_dict(self) -> dict[str, Any]:
         """As plain values, for JSON."""
@@ -132,7 +135,8 @@ def evaluate(
     """
     executor = Executor(compute, compute.tile)
     units = len(cascade.units)
-    segmentation = [SegmentationScore(len(dataset.classes)) for _ in range(units)]
+    absent = protocol.absent_classes
+    segmentation = [SegmentationScore(len(dataset.classes), absent) for _ in range(units)]
     denoising = [_DenoisingScore(protocol, with_ssim=with_ssim) for _ in range(units + 1)]
     indices = pick(len(dataset), limit)
     processes = compute.processes
@@ -147,7 +151,7 @@ def evaluate(
             for unit, output in enumerate(outputs):
                 prediction = None if output.logits is None else labels_of(output.logits)
                 if prediction is not None:
-                    segmentation[unit].add(prediction[None].long(), labels)
+                    segmentation[unit].add(prediction[None].long(), labels, index)
                 if output.estimate is not None:
                     estimate = whole(output.estimate).cpu()
                     denoising[unit + 1].add(index, estimate, clean)
@@ -163,7 +167,29 @@ def evaluate(
         | _segmentation_figures(cascade.units[unit], segmentation[unit], dataset)
         for unit in range(units)
     ]
-    return Evaluation(figures, denoising[0].summary() if noise else None, len(indices), protocol)
+    return Evaluation(
+        figures,
+        denoising[0].summary() if noise else None,
+        len(indices),
+        protocol,
+        _per_image(len(indices), denoising[1:], segmentation),
+    )
+
+
+def _per_image(
+    count: int, denoising: Sequence[_DenoisingScore], segmentation: Sequence[SegmentationScore]
+) -> list[list[dict[str, Any]]]:
+    """Figures of every image and unit."""
+    return [
+        [
+            {
+                "psnr": denoised.figures[number][1] if denoised.figures else None,
+                "confusion": segmented.images[number][1] if segmented.images else None,
+            }
+            for denoised, segmented in zip(denoising, segmentation, strict=True)
+        ]
+        for number in range(count)
+    ]
 
 
 def _segmentation_figures(unit: Unit, score: SegmentationScore, dataset: Dataset) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from sdabn_cli import evaluation, metrics, registry
 from sdabn_cli.cascade import Cascade, Unit
 from sdabn_cli.contracts import Example
 from sdabn_cli.device import Compute
+from sdabn_cli.errors import SdabnError
 from sdabn_cli.labels import IGNORED
 from sdabn_cli.losses import denoising_loss, labelled_weight, segmentation_loss, semantic_loss
 from sdabn_cli.metrics import Protocol, SegmentationScore
@@ -262,3 +263,42 @@ def test_every_unit_is_measured():
 )
 def test_images_are_picked_evenly(wanted, expected):
     assert evaluation.pick(5, wanted) == expected
+
+
+def test_the_papers_protocol_counts_absent_classes_as_zero():
+    # Of three classes the third is nowhere: IoU 1/2 and 1/2, accuracies 1/2 and 1.
+    labels, predicted = torch.tensor([[[0, 0, 1]]]), torch.tensor([[[0, 1, 1]]])
+    left_out, counted = SegmentationScore(3), SegmentationScore(3, "counted as 0")
+    for score in (left_out, counted):
+        score.add(predicted, labels)
+
+    assert left_out.summary()["miou"] == pytest.approx(50)
+    assert left_out.summary()["mean_accuracy"] == pytest.approx(75)
+    assert counted.summary()["miou"] == pytest.approx(100 / 3)
+    assert counted.summary()["mean_accuracy"] == pytest.approx(50)
+    assert counted.summary()["pixel_accuracy"] == pytest.approx(200 / 3)
+
+
+def test_figures_agree_with_those_of_torchmetrics():
+    from torchmetrics.classification import MulticlassAccuracy, MulticlassJaccardIndex
+
+    random = torch.Generator().manual_seed(0)
+    labels = torch.randint(0, 5, (4, 20, 20), generator=random)
+    predicted = torch.where(torch.rand(labels.shape, generator=random) < 0.6, labels, 1)
+    labels[:, :3] = IGNORED
+    score = SegmentationScore(5)
+    for number in range(4):
+        score.add(predicted[number : number + 1], labels[number : number + 1], number)
+
+    figures = score.summary()
+    for name, metric in {
+        "miou": MulticlassJaccardIndex(5, ignore_index=IGNORED),
+        "pixel_accuracy": MulticlassAccuracy(5, average="micro", ignore_index=IGNORED),
+        "mean_accuracy": MulticlassAccuracy(5, average="macro", ignore_index=IGNORED),
+    }.items():
+        assert figures[name] == pytest.approx(100 * float(metric(predicted, labels)), rel=1e-5)
+
+
+def test_an_unknown_protocol_is_answered_with_those_there_are():
+    with pytest.raises(SdabnError, match=r"no protocol 'papr'\.\nDid you mean 'paper'\?"):
+        Protocol.named("papr", precision="float32", noise=None, seed=0)

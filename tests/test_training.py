@@ -308,7 +308,9 @@ def test_a_denoiser_judged_by_the_clean_segmenter_follows_both_losses(opened):
         semantic = torch.nn.functional.cross_entropy(
             logits, batch.labels, ignore_index=255, reduction="sum"
         )
-    assert float(loss.detach()) == pytest.approx(float(squared + 0.5 * 1.5 * semantic / 2), rel=1e-5)
+    assert float(loss.detach()) == pytest.approx(
+        float(squared + 0.5 * 1.5 * semantic / 2), rel=1e-5
+    )
     assert all(parameter.grad is not None for parameter in denoiser.parameters())
     assert all(parameter.grad is None for parameter in critic.parameters())
 

@@ -54,6 +54,13 @@ def evaluate(
         int | None, typer.Option(help="Use this many images, evenly spaced.", min=1)
     ] = None,
     seed: Seed = 0,
+    protocol: Annotated[
+        str,
+        typer.Option(
+            help="How to measure: default, paper (as the released experiment does: absent classes "
+            "count as 0) or file (clipped, no border left out)."
+        ),
+    ] = "default",
     device: Device = "auto",
     precision: Precision = "auto",
     json: Json = False,
@@ -80,7 +87,7 @@ def evaluate(
             compute.place(cascade),
             opened,
             noise_model,
-            protocol=Protocol(precision=compute.precision, noise=spec, seed=seed),
+            protocol=Protocol.named(protocol, precision=compute.precision, noise=spec, seed=seed),
             compute=compute,
             limit=limit,
             advance=lambda: bar.update(task, advance=1),
