@@ -13,16 +13,14 @@ Shapes: images (N, 3, H, W), logits and conditions (N, K, H, W), H and W of any 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sdabn_cli.conditions import Condition, ConditionForm
 from sdabn_cli.contracts import DEFAULT_STRIDE
-
-Condition = Literal["segmentation", "image", "truth", "none"]
-ConditionForm = Literal["probabilities", "logits"]
 
 
 class UnitOutput(NamedTuple):

@@ -19,6 +19,7 @@ PLUGINS = CORE.parent / "plugins"
 LAYERS = (
     {"__main__"},
     {"commands"},
+    {"api"},
     {"training", "pipeline", "plan", "testing", "facts"},
     {"loop", "validation", "job", "evaluation", "products", "export"},
     {"inference", "execution", "noiselevel"},
@@ -30,9 +31,9 @@ LAYERS = (
      "inputs", "overlay", "optimization",
      "augmentation", "batchnorm", "pictures", "stopping",
      "tensorboard", "overview", "engines", "openvino", "memory", "graph",
-     "inspection", "loading", "scaffold"},
+     "inspection", "loading", "scaffold", "catalogue", "description", "hub", "sources"},
     {"processes"},
-    {"errors", "files", "jsonable", "labels", "sdabn_cli"},
+    {"errors", "files", "jsonable", "labels", "conditions", "sdabn_cli"},
 )  # fmt: skip
 
 #: What a plug-in may import beside Python's own modules.

@@ -84,8 +84,9 @@ from sdabn_cli.commands import train  # noqa: E402
 from sdabn_cli.commands import evaluate  # noqa: E402
 from sdabn_cli.commands import export  # noqa: E402
 from sdabn_cli.commands import runs  # noqa: E402
+from sdabn_cli.commands import models  # noqa: E402
 from sdabn_cli.commands import plugins  # noqa: E402
 from sdabn_cli.commands import recipes  # noqa: E402
 # isort: on
 
-__all__ = ["app", "evaluate", "export", "plugins", "recipes", "run", "runs", "train"]
+__all__ = ["app", "evaluate", "export", "models", "plugins", "recipes", "run", "runs", "train"]
