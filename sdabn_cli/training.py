@@ -128,6 +128,9 @@ def train_stage(training: Training, stage: Stage) -> None:
     if run.stage(stage).status != "finished":
         require_earlier(recipe, run, stage)
         network = compute.place(starting_network(training, stage))
+        if not any(parameter.requires_grad for parameter in network.parameters()):
+            _finish_untrained(training, stage, network)
+            return
         prefix = compute.place(frozen_prefix(recipe, run, stage, len(classes)))
         critic = critic_of(training, stage)
         loop = StageLoop(training, stage, network, prefix, critic)
@@ -139,6 +142,16 @@ def train_stage(training: Training, stage: Stage) -> None:
     compute.processes.wait()
     if compute.processes.is_main:
         ensure_model(run, recipe, training.train.dataset)
+
+
+def _finish_untrained(training: Training, stage: Stage, network: nn.Module) -> None:
+    """Finish a stage whose network has nothing to train, such as a classical denoiser."""
+    if training.compute.processes.is_main:
+        directory = training.run.stage(stage)
+        directory.finish(networks.weights_of(network), hand_on="last")
+        ensure_model(training.run, training.recipe, training.train.dataset)
+    training.compute.processes.wait()
+    training.watcher.finish(stage, 0.0)
 
 
 def critic_of(training: Training, stage: Stage) -> nn.Module | None:
