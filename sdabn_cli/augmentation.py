@@ -24,6 +24,7 @@ class Augmentation:
         long_side: Long side of an image before that scale; None keeps the image's own.
         flip: Mirror left to right at random.
         turns: Also mirror top to bottom and turn by 90 degrees; needs a square crop.
+        colour: Vary brightness, contrast and the gain of every channel by up to this share.
     """
 
     crop: tuple[int, int]
@@ -31,11 +32,19 @@ class Augmentation:
     long_side: int | None = None
     flip: bool = True
     turns: bool = False
+    colour: float = 0.0
 
     @classmethod
     def of(cls, settings: StageSettings) -> Augmentation:
         """The augmentation of a stage."""
-        return cls(settings.crop, settings.scale, settings.long_side, settings.flip, settings.turns)
+        return cls(
+            settings.crop,
+            settings.scale,
+            settings.long_side,
+            settings.flip,
+            settings.turns,
+            settings.colour,
+        )
 
 
 def augment(
@@ -68,7 +77,10 @@ def augment(
     ]
     clean, target = _resize(clean, target, size)
     clean, target = _pad(clean, target, augmentation.crop)
-    return _mirror_and_turn(clean, target, augmentation, random)
+    clean, target = _mirror_and_turn(clean, target, augmentation, random)
+    if augmentation.colour:
+        clean = _vary_colour(clean, augmentation.colour, random)
+    return clean, target
 
 
 def _draw_scale(size: tuple[int, ...], augmentation: Augmentation, random: Generator) -> float:
@@ -109,3 +121,14 @@ def _mirror_and_turn(
     if augmentation.turns and quarter:
         clean, target = clean.transpose(-1, -2), target.transpose(-1, -2)
     return clean.contiguous(), target.contiguous()
+
+
+def _vary_colour(clean: Tensor, share: float, random: Generator) -> Tensor:
+    """Change brightness, contrast around the mean, and the three channels' gains (half as much).
+
+    The result is clipped to [0, 1], as the exposure of a camera clips it.
+    """
+    brightness, contrast, *gains = (2 * torch.rand(5, generator=random) - 1).tolist()
+    gain = 1 + share * (brightness + 0.5 * torch.tensor(gains).view(3, 1, 1))
+    mean = clean.mean()
+    return (((clean - mean) * (1 + share * contrast) + mean) * gain).clamp(0, 1)

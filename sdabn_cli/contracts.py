@@ -15,7 +15,8 @@ parameters with defaults; the recipe and the command line (``name:option=value``
 | sdabn.models     | a path, or a function without arguments giving one   | directory of a cascade |
 
 A wrong option value is a ``ValueError`` that says what is allowed; missing or malformed data is a
-``DatasetError`` that names the file and the expected layout.
+``DatasetError`` that names the file and the expected layout. Nothing is downloaded and no setting
+of torch changed when a plug-in is imported or built. ``sdabn plugins check NAME`` checks all this.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""From a data set to training samples: opening, checking, decoding, drawing batches.
+"""From a data set to training samples: checking, decoding, drawing batches.
 
 Every sample is a function of (seed, stage, number of the sample): neither the number of loader
 processes nor a restart changes it.
@@ -17,31 +17,16 @@ from torch import Tensor
 from torch.utils.data import DataLoader, default_collate
 from torch.utils.data import Dataset as TorchDataset
 
-from sdabn_cli import images, registry
+from sdabn_cli import images
 from sdabn_cli.augmentation import Augmentation, augment
 from sdabn_cli.contracts import Dataset, Example, NoiseModel
+from sdabn_cli.datasets import class_table
 from sdabn_cli.errors import SdabnError
-from sdabn_cli.labels import IGNORED, OUTSIDE
+from sdabn_cli.labels import OUTSIDE
 from sdabn_cli.randomness import generator
-from sdabn_cli.recipe import DataSettings
 
 #: Examples that are decoded at once.
 GROUP = 64
-
-
-def open_split(settings: DataSettings, split: str) -> Dataset:
-    """Open one split of the data set that a recipe names.
-
-    Raises:
-        SdabnError: If it cannot be opened, or holds no example.
-    """
-    chosen = settings.dataset
-    dataset = registry.build(
-        "dataset", chosen.name, chosen.options, root=settings.root, split=split
-    )
-    if len(dataset) == 0:
-        raise SdabnError(f"The split {split!r} of the data set {chosen} is empty.")
-    return dataset
 
 
 class Sample(NamedTuple):
@@ -109,20 +94,6 @@ def read_labels(example: Example, dataset: Dataset) -> np.ndarray:
             + (f" and {ignore} (ignored)." if ignore is not None else "."),
         )
     return table[labels].astype(np.uint8)
-
-
-def class_table(dataset: Dataset) -> np.ndarray:
-    """What each of the 256 values of a label image means: a class, ``IGNORED`` or ``OUTSIDE``."""
-    mapping = getattr(dataset, "label_map", None)
-    if mapping is not None:
-        table = np.full(256, IGNORED, np.int16)
-        table[list(mapping)] = list(mapping.values())
-        return table
-    table = np.full(256, OUTSIDE, np.int16)
-    table[: len(dataset.classes)] = np.arange(len(dataset.classes))
-    if dataset.ignore_index is not None:
-        table[dataset.ignore_index] = IGNORED
-    return table
 
 
 def check_examples(dataset: Dataset) -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 import sdabn_cli
-from sdabn_cli import networks, registry, sources
+from sdabn_cli import networks, probing, registry, sources
 from sdabn_cli.cascade import Cascade, Unit, condition_channels
 from sdabn_cli.contracts import NoiseModel
 from sdabn_cli.description import (
@@ -81,6 +81,12 @@ def _load_unit(directory: Path, unit: UnitDescription, description: Description)
     for module, network in ((segmenter, unit.segmenter), (denoiser, unit.denoiser)):
         check_weights(directory, network)
         networks.load_weights(module, directory / network.weights)
+    classes = len(description.classes)
+    if not registry.find("segmenter", unit.segmenter.plugin).built_in:
+        probing.try_segmenter(segmenter, unit.segmenter.plugin, num_classes=classes)
+    if not registry.find("denoiser", unit.denoiser.plugin).built_in:
+        channels = condition_channels(description.condition, classes)
+        probing.try_denoiser(denoiser, unit.denoiser.plugin, condition_channels=channels)
     return Unit(segmenter, denoiser)
 
 

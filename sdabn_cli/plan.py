@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sdabn_cli import data, networks, registry
+from sdabn_cli import datasets, networks, registry
 from sdabn_cli.recipe import Recipe
 from sdabn_cli.runs import Run
 from sdabn_cli.schedule import Stage
@@ -47,7 +47,7 @@ def describe(recipe: Recipe, run: Run, stages: list[Stage]) -> dict[str, Any]:
 def class_names(recipe: Recipe) -> list[str]:
     """Classes of a recipe's data set, without its data where it declares them."""
     declared = getattr(registry.find("dataset", recipe.data.dataset.name).load(), "classes", None)
-    return list(declared or data.open_split(recipe.data, recipe.data.train_split).classes)
+    return list(declared or datasets.open_split(recipe.data, recipe.data.train_split).classes)
 
 
 def check_plugins(recipe: Recipe) -> None:
@@ -58,6 +58,7 @@ def check_plugins(recipe: Recipe) -> None:
     """
     chosen = [("segmenter", recipe.segmenter), ("denoiser", recipe.denoiser),
               ("noise", recipe.noise), ("dataset", recipe.data.dataset)]  # fmt: skip
+    chosen += [("dataset", choice) for choice in recipe.data.also]
     for kind, choice in chosen:
         plugin = registry.find(kind, choice.name)
         registry.check_options(plugin, plugin.load(), choice.options)

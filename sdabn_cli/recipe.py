@@ -61,6 +61,8 @@ class DataSettings(_Settings):
     dataset: Choice
     root: Path | None = None
     """Directory of the data set; usually given with --data."""
+    also: list[Choice] = []
+    """Further data sets of the same classes whose training splits are joined to it."""
     train_split: str = "train"
     validation_split: str = "val"
     workers: Annotated[int, Field(ge=0)] = 0
@@ -88,6 +90,8 @@ class StageSettings(_Settings):
     """Mirror left to right at random."""
     turns: bool = False
     """Mirror top to bottom and turn by 90 degrees at random; needs a square crop."""
+    colour: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Vary brightness, contrast and the gain of every channel by up to this share at random."""
     optimizer: Literal["sgd", "adam", "adamw"]
     learning_rate: Annotated[float, Field(gt=0)]
     final_learning_rate: Annotated[float, Field(ge=0)] = 0.0
@@ -137,6 +141,8 @@ class DenoiseSettings(StageSettings):
 
     border: Annotated[int, Field(ge=0)] = 1
     """Pixels at the edge that the loss leaves out."""
+    semantic_weight: Annotated[float, Field(ge=0)] = 0.0
+    """Add the cross-entropy of the fixed clean segmenter s0 on the estimates, times this."""
 
     @model_validator(mode="after")
     def _check_border(self) -> DenoiseSettings:

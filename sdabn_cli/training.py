@@ -9,8 +9,15 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from sdabn_cli import data, memory, networks, registry
-from sdabn_cli.assembly import ensure_model, frozen_prefix, require_earlier
+from sdabn_cli import data, datasets, memory, networks, probing, registry
+from sdabn_cli.assembly import (
+    ensure_model,
+    frozen_prefix,
+    require,
+    require_earlier,
+    trained_network,
+)
+from sdabn_cli.cascade import condition_channels
 from sdabn_cli.contracts import Dataset
 from sdabn_cli.device import Compute
 from sdabn_cli.errors import SdabnError
@@ -60,19 +67,28 @@ def check(recipe: Recipe, run: Run, compute: Compute, watcher: Watcher) -> Train
     for stage in stages(recipe.units):
         settings = recipe.for_stage(stage)
         compute.processes.share(settings.batch_size, settings.accumulate)
-    splits = (recipe.data.train_split, recipe.data.validation_split)
-    train, validation = (data.open_split(recipe.data, split) for split in splits)
+    train = datasets.open_training(recipe.data)
+    validation = datasets.open_split(recipe.data, recipe.data.validation_split)
     run.check_classes(train.classes)
     check_class_weights(recipe, train)
     decoded = data.DecodedCache(train, recipe.data.cache_mb)
     decoded.fill()
     data.check_examples(validation)
-    for kind in KINDS:  # a network that cannot be built is found before anything is written
-        networks.for_kind(recipe, kind, num_classes=len(train.classes))
+    _try_networks(recipe, len(train.classes))
     if isinstance(train[0].image, Path) and train[0].image == validation[0].image:
         watcher.warn("The training and the validation split hold the same images.")
     noise = registry.build("noise", recipe.noise.name, recipe.noise.options)
     return Training(recipe, run, decoded, validation, noise, compute, watcher)
+
+
+def _try_networks(recipe: Recipe, num_classes: int) -> None:
+    """Build both networks and try them, before anything is written."""
+    segmenter, denoiser = (
+        networks.for_kind(recipe, kind, num_classes=num_classes) for kind in KINDS
+    )
+    probing.try_segmenter(segmenter, recipe.segmenter.name, num_classes=num_classes)
+    channels = condition_channels(recipe.condition, num_classes)
+    probing.try_denoiser(denoiser, recipe.denoiser.name, condition_channels=channels)
 
 
 def check_class_weights(recipe: Recipe, dataset: Dataset) -> None:
@@ -110,10 +126,14 @@ def train_stage(training: Training, stage: Stage) -> None:
     recipe, run, compute = training.recipe, training.run, training.compute
     classes = training.train.dataset.classes
     if run.stage(stage).status != "finished":
-        require_earlier(run, stage)
+        require_earlier(recipe, run, stage)
         network = compute.place(starting_network(training, stage))
+        if not any(parameter.requires_grad for parameter in network.parameters()):
+            _finish_untrained(training, stage, network)
+            return
         prefix = compute.place(frozen_prefix(recipe, run, stage, len(classes)))
-        loop = StageLoop(training, stage, network, prefix)
+        critic = critic_of(training, stage)
+        loop = StageLoop(training, stage, network, prefix, critic)
         loop.resume()
         loop.run()
         if compute.processes.is_main:
@@ -122,6 +142,31 @@ def train_stage(training: Training, stage: Stage) -> None:
     compute.processes.wait()
     if compute.processes.is_main:
         ensure_model(run, recipe, training.train.dataset)
+
+
+def _finish_untrained(training: Training, stage: Stage, network: nn.Module) -> None:
+    """Finish a stage whose network has nothing to train, such as a classical denoiser."""
+    if training.compute.processes.is_main:
+        directory = training.run.stage(stage)
+        directory.finish(networks.weights_of(network), hand_on="last")
+        ensure_model(training.run, training.recipe, training.train.dataset)
+    training.compute.processes.wait()
+    training.watcher.finish(stage, 0.0)
+
+
+def critic_of(training: Training, stage: Stage) -> nn.Module | None:
+    """The clean segmenter that judges a denoiser's estimates, where its settings ask for one.
+
+    Raises:
+        SdabnError: If s0 is not trained yet.
+    """
+    settings = training.recipe.for_stage(stage)
+    if not getattr(settings, "semantic_weight", 0):
+        return None
+    require(training.run, stage, ["s0"])
+    classes = len(training.train.dataset.classes)
+    critic = trained_network(training.recipe, training.run, Stage(0, "seg"), classes)
+    return training.compute.place(critic.requires_grad_(False).eval())
 
 
 def starting_network(training: Training, stage: Stage) -> nn.Module:

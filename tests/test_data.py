@@ -10,13 +10,14 @@ import pytest
 import torch
 from PIL import Image
 
-from sdabn_cli import data, registry
+from sdabn_cli import data, datasets, registry
 from sdabn_cli.augmentation import Augmentation, augment
 from sdabn_cli.contracts import DatasetError, Example
 from sdabn_cli.data import DecodedCache, TrainingSamples
 from sdabn_cli.errors import SdabnError
 from sdabn_cli.labels import IGNORED, OUTSIDE
 from sdabn_cli.randomness import generator
+from sdabn_cli.recipe import DataSettings
 
 
 class Drawn:
@@ -266,7 +267,7 @@ def test_an_error_survives_the_way_between_processes(error):
 
 
 def test_class_table_knows_classes_the_ignored_and_everything_outside():
-    table = data.class_table(Drawn(1))
+    table = datasets.class_table(Drawn(1))
 
     assert table[:3].tolist() == [0, 1, 2]
     assert table[11] == IGNORED
@@ -274,7 +275,7 @@ def test_class_table_knows_classes_the_ignored_and_everything_outside():
 
 
 def test_a_label_map_ignores_what_it_does_not_list():
-    table = data.class_table(Mapped(1))
+    table = datasets.class_table(Mapped(1))
 
     assert [int(table[i]) for i in (7, 8, 20)] == [0, 1, 2]
     assert {int(v) for i, v in enumerate(table) if i not in (7, 8, 20)} == {IGNORED}
@@ -341,3 +342,62 @@ def test_check_examples_draws_nothing_but_the_first_one():
 def test_an_image_without_labels_cannot_be_trained_on():
     with pytest.raises(SdabnError, match="lonely has no labels"):
         data.read_labels(Example("lonely", Path("x.png"), None), Drawn(1))
+
+
+def settings_of(*also: str) -> DataSettings:
+    dataset = "scenes:count=3,width=96,height=64"
+    return DataSettings.model_validate({"dataset": dataset, "also": list(also)})
+
+
+def test_data_sets_of_the_same_classes_are_joined_one_behind_the_other():
+    other = "scenes:count=2,width=64,height=96,seed=7"
+
+    joined = datasets.open_training(settings_of(other))
+    alone = datasets.open_training(settings_of())
+
+    sizes = [joined[i].image.shape[:2] for i in range(len(joined))]
+    assert sizes == [(64, 96)] * 3 + [(96, 64)] * 2
+    assert all(np.array_equal(joined[i].image, alone[i].image) for i in range(3))
+    assert joined.classes == alone.classes
+    assert np.array_equal(joined[-1].image, joined[4].image)
+    with pytest.raises(IndexError):
+        joined[5]
+
+
+def test_data_sets_of_other_classes_are_not_joined(tmp_path):
+    for name in ("images", "labels"):
+        (tmp_path / name / "train").mkdir(parents=True)
+        Image.new("L", (64, 64)).save(tmp_path / name / "train" / "a.png")
+    (tmp_path / "classes.yaml").write_text("classes: [sky, road]")
+    settings = settings_of("folder").model_copy(update={"root": tmp_path})
+
+    with pytest.raises(SdabnError, match="folder has the classes sky, road; scenes"):
+        datasets.open_training(settings)
+
+
+def test_colours_vary_within_what_is_asked_and_labels_do_not():
+    image = np.full((32, 32, 3), 128, np.uint8)
+    labels = np.zeros((32, 32), np.uint8)
+    varied = Augmentation((32, 32), colour=0.2)
+
+    drawn = [augment(image, labels, varied, generator("colour", k)) for k in range(200)]
+    gains = torch.stack([clean[:, 0, 0] for clean, _ in drawn]) / (128 / 255)
+
+    # Brightness and half of a channel's own gain: at most 0.2 + 0.1, spread evenly around 1.
+    assert 0.7 <= float(gains.min()) < 0.8
+    assert 1.2 < float(gains.max()) <= 1.3001
+    assert float(gains.mean()) == pytest.approx(1, abs=0.03)
+    assert float((gains - gains.mean(1, keepdim=True)).abs().max()) > 0.05
+    assert all(int(target.max()) == 0 for _, target in drawn)
+
+
+def test_varying_colours_leaves_the_crops_where_they_were():
+    image = np.random.default_rng(0).integers(0, 256, (48, 48, 3), np.uint8)
+    labels = image[..., 0] % 4
+    plain, varied = (
+        augment(image, labels, Augmentation((24, 24), colour=c), generator("crop"))
+        for c in (0.0, 0.3)
+    )
+
+    assert torch.equal(plain[1], varied[1])
+    assert not torch.equal(plain[0], varied[0])

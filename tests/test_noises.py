@@ -241,3 +241,42 @@ def test_jpeg_takes_a_batch_and_draws_a_quality_for_every_image():
     errors = (compressed - batch).square().mean((1, 2, 3))
     assert compressed.shape == batch.shape
     assert len(errors.unique()) > 3
+
+
+def test_blind_noise_mixes_kinds_and_files_of_8_bits_in_the_shares_asked():
+    model = registry.build("noise", "blind", {"sigma": "20", "sensor": "0.3", "soft": "0.2"})
+    grey = torch.full((1000, 3, 24, 24), 0.5)
+
+    noise = (model(grey, generator("kinds")) - 0.5).double()
+    levels = (noise + 0.5) * 255
+    stored = ((levels - levels.round()).abs() < 1e-4).flatten(1).all(1)
+    deviation = noise.flatten(1).std(1)
+    alike = (noise[..., 1:] * noise[..., :-1]).flatten(1).mean(1) / deviation**2
+
+    # White and soft noise have sigma 20, up to an estimate's 2 %; neighbours of soft noise agree.
+    assert float(stored.double().mean()) == pytest.approx(0.5, abs=0.05)
+    assert float((alike > 0.15).double().mean()) == pytest.approx(0.2, abs=0.05)
+    away = (deviation * 255 / 20 - 1).abs() > 0.15
+    assert float((away & (alike < 0.15)).double().mean()) == pytest.approx(0.3, abs=0.07)
+
+
+def test_blind_noise_of_shares_zero_is_gaussian_noise():
+    options = {"sigma": "25", "sensor": "0", "soft": "0", "stored": "0"}
+
+    assert float((noisy("blind", 0.5, **options) - 0.5).std()) == pytest.approx(25 / 255, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"sensor": "0.8", "soft": "0.3"}, "must not exceed 1 together, not 1.1"),
+        ({"stored": "2"}, "stored must be a share between 0 and 1, not 2"),
+        ({"width": "0"}, "width must be a number from 0.1 to 20"),
+        ({"width": "1..50"}, "width must be a number from 0.1 to 20"),
+        ({"sigma": "-1"}, "sigma must be a number of at least 0"),
+        ({"peak": "0"}, "peak must be a number above 0"),
+    ],
+)
+def test_blind_noise_refuses_bad_values(options, message):
+    with pytest.raises(SdabnError, match=message):
+        registry.build("noise", "blind", options)

@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 from sdabn_cli.api.evaluating import evaluate
-from sdabn_cli.api.loaded import LoadedModel, Result, UnitResult, load
+from sdabn_cli.api.loaded import LoadedModel, Result, UnitResult
+from sdabn_cli.api.loading import load
 from sdabn_cli.api.saving import save
 from sdabn_cli.api.training import train_cascade, train_stage
 

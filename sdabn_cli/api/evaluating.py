@@ -14,7 +14,8 @@ from sdabn_cli.assembly import trained_cascade
 from sdabn_cli.cascade import Cascade
 from sdabn_cli.console import progress as progress_bar
 from sdabn_cli.contracts import Dataset
-from sdabn_cli.data import check_examples, open_split
+from sdabn_cli.data import check_examples
+from sdabn_cli.datasets import open_split
 from sdabn_cli.device import Compute
 from sdabn_cli.errors import SdabnError
 from sdabn_cli.metrics import Protocol
@@ -36,6 +37,7 @@ def evaluate(
     stage: str | None = None,
     limit: int | None = None,
     seed: int = 0,
+    protocol: str = "default",
     device: str = "auto",
     precision: str = "auto",
     progress: bool = False,
@@ -59,6 +61,7 @@ def evaluate(
             segmenter alone.
         limit: Use this many images, evenly spaced.
         seed: Of the noise.
+        protocol: How to measure: ``default``, ``paper`` or ``file``, see ``metrics.PROTOCOLS``.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         precision: ``auto``, ``float32`` or ``bfloat16``.
         progress: Show a bar on stderr.
@@ -82,27 +85,28 @@ def evaluate(
     check_examples(opened)
     spec = None if noise == "none" else noise or trained_on
     noise_model = registry.build("noise", *registry.parse(spec)) if spec else None
-    protocol = Protocol(precision=compute.precision, noise=spec, seed=seed)
+    how = Protocol.named(protocol, precision=compute.precision, noise=spec, seed=seed)
     told = {"model": name, "dataset": dataset, "split": split, "stage": stage}
     told |= {"device": str(compute)} | reporting.told
     indices = evaluation.pick(len(opened), limit)
     if dry_run:
         planned = [{"unit": number + 1} for number in range(len(cascade.units))]
-        return {"units": planned, "images": len(indices), "protocol": protocol.as_dict()} | told
+        return {"units": planned, "images": len(indices), "protocol": how.as_dict()} | told
     with progress_bar(show=progress) as bar:
         task = bar.add_task("images", total=len(indices), info="")
         result = evaluation.evaluate(
             compute.place(cascade),
             opened,
             noise_model,
-            protocol=protocol,
+            protocol=how,
             compute=compute,
             limit=limit,
             advance=lambda: bar.update(task, advance=1),
-            look=reporting.looker(opened, protocol, indices, alone=stage == "s0"),
+            look=reporting.looker(opened, how, indices, alone=stage == "s0"),
         )
     measured = result.as_dict() | told
-    given = {"data": data, "limit": limit, "device": device, "precision": precision}
+    given = {"data": data, "limit": limit, "protocol": protocol}
+    given |= {"device": device, "precision": precision}
     command = command or command_of(measured, **given)
     reporting.write(measured, opened, command, compute.processes)
     return measured

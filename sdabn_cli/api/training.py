@@ -60,7 +60,7 @@ def train_stage(
     """
     stage = Stage(index, kind)
     settings, directory = _prepare(recipe, run, data, overrides, None)
-    require_earlier(directory, stage)
+    require_earlier(settings, directory, stage)
     if not dry_run:
         _train(settings, directory, device, [stage], progress=progress)
     return describe(settings, directory, [stage])

@@ -62,6 +62,13 @@ def evaluate_model(
         int | None, typer.Option(help="Use this many images, evenly spaced.", min=1)
     ] = None,
     seed: Seed = 0,
+    protocol: Annotated[
+        str,
+        typer.Option(
+            help="How to measure: default, paper (as the released experiment does: absent classes "
+            "count as 0) or file (clipped, no border left out)."
+        ),
+    ] = "default",
     device: Device = "auto",
     precision: Precision = "auto",
     report: ReportPath = None,
@@ -84,6 +91,7 @@ def evaluate_model(
         stage=stage,
         limit=limit,
         seed=seed,
+        protocol=protocol,
         device=device,
         precision=precision,
         progress=True,

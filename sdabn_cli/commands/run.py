@@ -113,7 +113,7 @@ def _register(name: str, products: tuple[str, ...], text: str) -> None:
         skipped = [str(job.image) for job in skipped if job not in jobs]
 
         from sdabn_cli import noiselevel
-        from sdabn_cli.api.loaded import Loading
+        from sdabn_cli.api.loading import Loading
         from sdabn_cli.pipeline import Options
         from sdabn_cli.report.album import Album
         from sdabn_cli.report.page import check_target

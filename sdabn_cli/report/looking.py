@@ -53,6 +53,8 @@ def _images(looked: Looked, name: str, names: Sequence[str], protocol: Protocol)
 def _maps(looked: Looked, name: str, names: Sequence[str], dataset: Dataset) -> list[Layer]:
     made = []
     for unit, said in zip(looked.units, names, strict=True):
+        if unit.prediction is None:
+            continue
         figure = _miou(unit.prediction, looked.labels, len(dataset.classes))
         made.append(_classes(f"{said}: labels", unit.prediction, dataset, name, figure))
     made.append(_classes("true labels", looked.labels, dataset, name, ""))

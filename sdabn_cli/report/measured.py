@@ -70,8 +70,8 @@ def sections(measured: Mapping[str, Any], dataset: Dataset, album: Album) -> lis
     """Figures, classes and pictures of an evaluation, for a report of more than that."""
     notes = [protocol_note(measured)]
     found = [Section("Figures", [table(measured), *curves(measured["units"])])]
-    if bars := class_bars(measured, notes):
-        found.append(Section("Classes", [bars]))
+    if any(unit["class_iou"] for unit in measured["units"]):
+        found.append(Section("Classes", [class_bars(measured, notes)]))
     if shown := gallery(dataset, album):
         found.append(Section("Images", [shown]))
     return found
@@ -120,8 +120,8 @@ def curve(key: str, points: Sequence[tuple[float, float | None]]) -> LineChart |
 
 
 def class_bars(measured: Mapping[str, Any], notes: Sequence[str]) -> BarChart:
-    """IoU of every class by every unit."""
-    units = measured["units"]
+    """IoU of every class by every unit that segments."""
+    units = [unit for unit in measured["units"] if unit["class_iou"]]
     groups = [(name, [unit["class_iou"][name] for unit in units]) for name in units[0]["class_iou"]]
     names = [_name(unit, measured) for unit in units]
     return BarChart("IoU of every class", "%", names, groups, 100, 1, notes)

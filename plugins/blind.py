@@ -1,0 +1,89 @@
+"""Noise ``blind``: another kind and another strength for every image, to train one model for all.
+
+An image gets white Gaussian noise, a sensor's noise, or the soft noise of developed photographs,
+each of random strength; some images are then clipped and rounded as files of 8 bits are. One model
+that has seen all of it needs no one to tell it which noise a photograph has.
+
+Reference:
+    Zhang et al., "Beyond a Gaussian Denoiser: Residual Learning of Deep CNN for Image Denoising",
+    IEEE Transactions on Image Processing 2017 (one network for a range of noises).
+    Guo et al., "Toward Convolutional Blind Denoising of Real Photographs", CVPR 2019 (sensor noise
+    and what the camera does to it).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor
+
+from sdabn_plugins import correlated, gaussian, poisson_gaussian
+from sdabn_plugins.ranges import Range, Storage
+
+
+@dataclass(frozen=True)
+class Blind:
+    """Draws a kind of noise for every image, and whether it is stored in 8 bits."""
+
+    sigma: str
+    peak: str
+    read: str
+    width: Range
+    sensor: float
+    soft: float
+    stored: float
+
+    def __call__(self, clean: Tensor, generator: Generator) -> Tensor:
+        """Map a clean image (..., 3, H, W) in [0, 1] to a noisy one."""
+        if clean.dim() > 3:
+            return torch.stack([self(image, generator) for image in clean])
+        kind, stored = torch.rand(2, generator=generator).tolist()
+        noisy = self._kind(kind, clean, generator)(clean, generator)
+        return Storage(clip=True, quantize=True)(noisy) if stored < self.stored else noisy
+
+    def _kind(self, drawn: float, clean: Tensor, generator: Generator) -> object:
+        if drawn < self.sensor:
+            return poisson_gaussian.build(peak=self.peak, read=self.read)
+        if drawn < self.sensor + self.soft:
+            width = float(self.width.draw(clean, generator))
+            return correlated.build(sigma=self.sigma, width=width)
+        return gaussian.build(sigma=self.sigma)
+
+
+def build(
+    *,
+    sigma: float | str = "0..55",
+    peak: float | str = "20..1000",
+    read: float | str = "0..10",
+    width: float | str = "0.4..1.5",
+    sensor: float = 0.25,
+    soft: float = 0.15,
+    stored: float = 0.5,
+) -> Blind:
+    """Build the noise model.
+
+    Args:
+        sigma: Standard deviation of white and of soft noise on the 0-255 scale, or a range.
+        peak: Photons of a white pixel of the sensor, or a range.
+        read: Standard deviation of the sensor's read noise on the 0-255 scale, or a range.
+        width: How far soft noise reaches, in pixels: at least 0.1 and at most 20, or a range.
+        sensor: Share of images with a sensor's noise.
+        soft: Share of images with soft noise; the others get white noise.
+        stored: Share of images that are clipped and rounded to 8 bits.
+
+    Raises:
+        ValueError: If an option is outside what is allowed.
+    """
+    for name, share in (("sensor", sensor), ("soft", soft), ("stored", stored)):
+        if not 0 <= share <= 1:
+            raise ValueError(f"{name} must be a share between 0 and 1, not {share}")
+    if sensor + soft > 1:
+        raise ValueError(f"sensor and soft must not exceed 1 together, not {sensor + soft}")
+    widths = Range.parse(width, name="width", allowed="a number from 0.1 to 20", least=0.1)
+    if widths.high > 20:
+        raise ValueError(f"width must be a number from 0.1 to 20, or a range, not {width}")
+    # What is wrong with a strength is said now, not at the first image.
+    gaussian.build(sigma=sigma)
+    poisson_gaussian.build(peak=peak, read=read)
+    return Blind(str(sigma), str(peak), str(read), widths, sensor, soft, stored)
