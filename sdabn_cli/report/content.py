@@ -54,13 +54,13 @@ class Claim:
         text: The claim.
         verdict: In words, such as "holds".
         tone: How the verdict is shown, beside its words.
-        detail: The figures that it rests on.
+        details: What it rests on, a line each.
     """
 
     text: str
     verdict: str
     tone: Literal["good", "bad", "open"]
-    detail: str = ""
+    details: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ class Layer:
 
     Attributes:
         name: Such as "unit 1: estimate".
-        media: ``image/png`` or ``image/webp``.
+        media: ``image/png`` or ``image/jpeg``.
         data: The file's bytes.
         width, height: In pixels; those of one comparison are of the same size.
         alt: What a person reads who does not see it.
@@ -160,7 +160,7 @@ class Layer:
     """
 
     name: str
-    media: Literal["image/png", "image/webp"]
+    media: Literal["image/png", "image/jpeg"]
     data: bytes
     width: int
     height: int

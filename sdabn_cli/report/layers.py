@@ -20,8 +20,12 @@ from sdabn_cli.report.content import Colour, Layer
 #: Longest side of a picture in a report.
 MAX_SIDE = 1024
 
-#: Of WebP: noise keeps its look, at a sixth of the size of a PNG.
+#: Of JPEG, with colours at full resolution: noise keeps its strength to a few percent, at half the
+#: size of a PNG. WebP halves the resolution of colours: of a sigma of 43 it leaves 30.
 QUALITY = 90
+
+#: Images of no more pixels are kept exactly.
+SMALL = 65536
 
 #: Rows of an image that are looked at together.
 BAND = 256
@@ -97,8 +101,12 @@ def photo(name: str, pixels: np.ndarray, *, alt: str = "", figure: str = "") -> 
         alt: What a person reads who does not see it; the name by default.
         figure: What was measured of it.
     """
-    data = _encoded(Image.fromarray(pixels), format="WEBP", quality=QUALITY, method=4)
-    return _layer(name, "image/webp", data, pixels, alt, figure)
+    image = Image.fromarray(pixels)
+    if pixels.shape[0] * pixels.shape[1] <= SMALL:
+        data = _encoded(image, format="PNG")
+        return _layer(name, "image/png", data, pixels, alt, figure)
+    data = _encoded(image, format="JPEG", quality=QUALITY, subsampling=0)
+    return _layer(name, "image/jpeg", data, pixels, alt, figure)
 
 
 def class_map(
@@ -145,7 +153,7 @@ def _encoded(image: Image.Image, **how: object) -> bytes:
 
 def _layer(
     name: str,
-    media: Literal["image/png", "image/webp"],
+    media: Literal["image/png", "image/jpeg"],
     data: bytes,
     pixels: np.ndarray,
     alt: str,

@@ -139,8 +139,9 @@ def gallery(dataset: Dataset, album: Album) -> Gallery | None:
 def picture_notes(album: Album) -> list[str]:
     """What pictures can and cannot show."""
     notes = [
-        f"Pictures are for looking: clipped, 8 bits, WebP of quality {layers.QUALITY}, at most "
-        f"{layers.MAX_SIDE} pixels wide and high; figures come from the images themselves."
+        "Pictures are for looking: clipped, 8 bits, large ones JPEG of quality "
+        f"{layers.QUALITY}, at most {layers.MAX_SIDE} pixels wide and high; figures come from "
+        "the images themselves."
     ]
     if album.left_out:
         notes.append(f"{album.left_out} more images had no room in this file.")
