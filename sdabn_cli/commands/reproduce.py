@@ -5,12 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sdabn_cli.commands import TRAIN, app
-from sdabn_cli.commands.options import DataRoot, Device, DryRun, Json, Overrides, Precision
+from sdabn_cli.commands import TRAIN, app, command_line
+from sdabn_cli.commands.options import (
+    DataRoot,
+    Device,
+    DryRun,
+    Json,
+    Overrides,
+    Precision,
+    ReportImages,
+    ReportPath,
+)
+
+if TYPE_CHECKING:
+    from sdabn_cli.device import Compute
+    from sdabn_cli.reproduction.reproducing import Plan
 
 COLUMNS = {"psnr": "PSNR", "ssim": "SSIM", "miou": "mIoU", "pixel_accuracy": "pixel acc.",
            "mean_accuracy": "mean acc."}  # fmt: skip
@@ -18,6 +31,7 @@ COLUMNS = {"psnr": "PSNR", "ssim": "SSIM", "miou": "mIoU", "pixel_accuracy": "pi
 
 @app.command(rich_help_panel=TRAIN)
 def reproduce(
+    ctx: typer.Context,
     table: Annotated[str, typer.Argument(help="table1 to table6, or figure2.")],
     dataset: Annotated[
         str, typer.Option(help="Data set plug-in: camvid, cityscapes, outdoorseg or scenes.")
@@ -53,6 +67,8 @@ def reproduce(
     protocol: Annotated[str, typer.Option(help="default, paper or file.")] = "default",
     device: Device = "auto",
     precision: Precision = "auto",
+    report: ReportPath = None,
+    report_images: ReportImages = 6,
     dry_run: DryRun = False,
     json: Json = False,
 ) -> None:
@@ -62,8 +78,11 @@ def reproduce(
     """
     from sdabn_cli.console import TrainingDisplay, emit, say
     from sdabn_cli.device import choose
+    from sdabn_cli.report.page import check_target
     from sdabn_cli.reproduction import reproducing
 
+    if report is not None:
+        check_target(report)
     planned = reproducing.plan(
         table,
         dataset=dataset,
@@ -81,17 +100,42 @@ def reproduce(
     if dry_run:
         missing = planned.missing()
         if json:
-            emit({"table": table, "missing": missing})
+            emit({"table": table, "missing": missing} | _told_of(report))
         for stage in missing:
             say(f"{stage['noise']}, seed {stage['seed']}: {stage['system']} {stage['stage']}, "
                 f"{stage['steps']} steps")  # fmt: skip
         say(f"{len(missing)} stages are to be trained.")
+        if report:
+            say(f"Report: {report}")
         return
     compute = choose(device, precision)
     result = reproducing.reproduce(planned, compute, TrainingDisplay, _bar)
+    if report:
+        _write_report(report, planned, result, compute, report_images, command_line(ctx))
     if json:
-        emit(result)
+        emit(result | _told_of(report))
     _show(result)
+    if report:
+        say(f"Report: {report}")
+
+
+def _told_of(report: Path | None) -> dict[str, str]:
+    return {"report": str(report)} if report else {}
+
+
+def _write_report(
+    path: Path, planned: Plan, result: dict[str, Any], compute: Compute, images: int, command: str
+) -> None:
+    """Run the systems on a few images more, and write what was found."""
+    from sdabn_cli.model import versions
+    from sdabn_cli.report.page import write
+    from sdabn_cli.report.reproduced import page
+    from sdabn_cli.reproduction.picturing import galleries
+
+    shown = galleries(planned, compute, images)
+    if compute.processes.is_main:
+        made = page(result, shown, command=command, versions=versions(), device=str(compute))
+        write(path, made)
 
 
 @contextmanager

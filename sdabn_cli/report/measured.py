@@ -79,12 +79,20 @@ def sections(measured: Mapping[str, Any], dataset: Dataset, album: Album) -> lis
 
 def protocol_note(measured: Mapping[str, Any]) -> str:
     """How an evaluation was measured, in one line."""
+    place = f"{measured['dataset']}/{measured['split']}"
+    return (
+        f"Protocol: {measured['images']} images of {place}; {protocol_words(measured['protocol'])}."
+    )
+
+
+def protocol_words(protocol: Mapping[str, Any]) -> str:
+    """What a protocol says, as ``metrics.Protocol.as_dict`` gives it."""
     said = {True: "yes", False: "no", None: "none"}
-    parts = [f"{measured['images']} images of {measured['dataset']}/{measured['split']}"]
-    for key, value in measured["protocol"].items():
-        known = isinstance(value, bool) or value is None
-        parts.append(f"{key.replace('_', ' ')}: {said[value] if known else value}")
-    return "Protocol: " + "; ".join(parts) + "."
+    return "; ".join(
+        f"{key.replace('_', ' ')}: "
+        + (said[value] if isinstance(value, bool) or value is None else str(value))
+        for key, value in protocol.items()
+    )
 
 
 def table(measured: Mapping[str, Any]) -> Table:

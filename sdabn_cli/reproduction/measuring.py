@@ -76,12 +76,12 @@ class Examiner:
         path = run.path / "measured" / f"{file_name(ending + (f'-{point.noise}'))}.json"
         kept = _read(path)
         if kept.get("key") != key:
-            cascade = self._assembled(point)
+            cascade = self.assembled(point)
             result = evaluation.evaluate(
                 self.compute.place(cascade),
                 self.dataset,
                 registry.build("noise", *registry.parse(noise)) if noise else None,
-                protocol=self._protocol(noise),
+                protocol=self.protocol_of(noise),
                 compute=self.compute,
                 limit=self.limit,
                 advance=self.advance,
@@ -99,17 +99,18 @@ class Examiner:
         ids += [CLEAN.id] if point.behind else []
         return {
             "weights": [sha256_of(run.stage(id_).weights) for id_ in ids],
-            "protocol": self._protocol(noise).as_dict(),
+            "protocol": self.protocol_of(noise).as_dict(),
             "data": str(recipe.data.dataset),
             "split": recipe.data.validation_split,
             "images": evaluation.pick(len(self.dataset), self.limit),
         }
 
-    def _protocol(self, noise: str | None) -> Protocol:
+    def protocol_of(self, noise: str | None) -> Protocol:
+        """How a cascade is measured under a noise."""
         precision, seed = self.compute.precision, self.campaign.base.seed
         return Protocol.named(self.protocol, precision=precision, noise=noise, seed=seed)
 
-    def _assembled(self, point: Point) -> Cascade:
+    def assembled(self, point: Point) -> Cascade:
         """The cascade that ends in a point."""
         run, recipe = self.campaign.run_of(point.system), self.campaign.recipe_of(point.system)
         classes = len(self.dataset.classes)
