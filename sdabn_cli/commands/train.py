@@ -43,7 +43,7 @@ def train_stage(
     settings, directory = _settings(recipe, run, data, overrides, None)
     from sdabn_cli.assembly import require_earlier
 
-    require_earlier(directory, stage)
+    require_earlier(settings, directory, stage)
     if not dry_run:
         _train(settings, directory, device, [stage])
     _report(settings, directory, [stage], json)
@@ -107,7 +107,7 @@ def _train(recipe: Recipe, run: Run, device: str, stages: list[Stage] | None) ->
 
 
 def _report(recipe: Recipe, run: Run, stages: list[Stage], as_json: bool) -> None:
-    from sdabn_cli.console import emit, show_table
+    from sdabn_cli.console import emit, show_origins, show_table
     from sdabn_cli.plan import describe
 
     plan = describe(recipe, run, stages)
@@ -115,7 +115,14 @@ def _report(recipe: Recipe, run: Run, stages: list[Stage], as_json: bool) -> Non
         emit(plan)
         return
     rows: list[list[Any]] = [
-        [s["id"], s["backbone"], f"{s['parameters']:,}", s["starts_from"] or "-", s["status"]]
+        [
+            s["id"],
+            s["backbone"],
+            f"{s['parameters']:,}",
+            s["starts_from"] or (Path(s["init"]["path"]).name if s["init"] else "-"),
+            s["status"],
+        ]
         for s in plan["stages"]
     ]
     show_table(str(run.path), ["stage", "backbone", "parameters", "starts from", "status"], rows)
+    show_origins(plan["stages"])
