@@ -66,6 +66,11 @@ class Part:
     read: Callable[[str], Tensor]
 
 
+def printable(text: str) -> str:
+    """A stranger's text as it may be shown: cut, and without what moves a terminal's cursor."""
+    return text[:200] if text.isprintable() else ascii(text[:200])
+
+
 def parts_of(path: Path) -> list[Part]:
     """Find the state dicts in a file, the likeliest first; at least one.
 
@@ -161,10 +166,8 @@ def _in_torch_file(path: Path, *, mmap: bool) -> list[Part]:
         content = torch.load(str(path), map_location="cpu", weights_only=True, mmap=mmap)
     except pickle.UnpicklingError as error:
         raise _holds_objects(path, str(error)) from error
-    except MemoryError:
-        raise
     except Exception as error:  # a stranger's file may fail in every way there is
-        reason = (str(error) or type(error).__name__).splitlines()[0]
+        reason = printable((str(error) or type(error).__name__).splitlines()[0])
         raise SdabnError(f"The weights {path} are damaged: {reason}") from error
     parts = list(islice(_state_dicts(content), MOST_GROUPS))
     if not parts:
@@ -178,7 +181,8 @@ def _in_torch_file(path: Path, *, mmap: bool) -> list[Part]:
 
 def _describe(content: Any) -> str:
     if isinstance(content, Mapping):
-        return f"a mapping with the keys {', '.join(map(str, islice(content, 5))) or 'none'}"
+        keys = (printable(str(key)) for key in islice(content, 5))
+        return f"a mapping with the keys {', '.join(keys) or 'none'}"
     return f"a {type(content).__name__}"
 
 
@@ -243,7 +247,8 @@ def _class_of_pickle(path: Path) -> str | None:
         for opcode, argument, _ in islice(pickletools.genops(stream), 8):
             if opcode.name == "GLOBAL":
                 name = str(argument).replace(" ", ".")
-                return None if name.startswith(("collections.", "torch._")) else name
+                plain = name.startswith(("collections.", "torch._"))
+                return None if plain else printable(name)
             if opcode.name not in ("PROTO", "FRAME", "MARK"):
                 return None
     except Exception:  # the description only: the file is refused anyway

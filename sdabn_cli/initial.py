@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from sdabn_cli import checkpoints, fitting, model, networks, origin, sources
+from sdabn_cli import checkpoints, fitting, networks, origin, sources
 from sdabn_cli.cascade import condition_channels
 from sdabn_cli.choices import NetworkChoice
 from sdabn_cli.errors import SdabnError
@@ -131,7 +131,7 @@ def _fitted(recipe: Recipe, kind: str, classes: Sequence[str]) -> tuple[Origin, 
     found = Origin(
         init=choice.init or "",
         path=str(source.file.resolve()),
-        sha256=model.sha256_of(source.file),
+        sha256=sources.sha256_of(source.file),
         tensors=len(weights),
         drawn=list(fit.differing),
         redraws=choice.redraws,
@@ -238,10 +238,8 @@ def _summary(source: Source, fit: Fit, choice: NetworkChoice) -> str:
 
 def _advice(kind: str, choice: NetworkChoice) -> str:
     role = ROLES[kind]
-    advice = (
-        f"Choose the network that they belong to: --set {role}=NAME:OPTION=VALUE --set "
-        f"{role}.init={choice.init}"
-    )
+    typed = sources.settings(**{role: "NAME:OPTION=VALUE", f"{role}.init": choice.init or ""})
+    advice = f"Choose the network that they belong to: {typed}"
     layer, _ = LAYERS[kind]
     only = f" {KEYS[kind]} draws {layer} anew, and nothing else." if choice.redraws else ""
     return advice + only

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -11,6 +12,7 @@ from typing import Any
 
 from sdabn_cli import model, origin, registry
 from sdabn_cli import recipe as recipes
+from sdabn_cli.checkpoints import printable
 from sdabn_cli.choices import NetworkChoice
 from sdabn_cli.errors import SdabnError
 from sdabn_cli.origin import ROLES, Origin
@@ -60,6 +62,13 @@ def locate(init: str, kind: str) -> Source:
         SdabnError: If there is none; the nearest name is given.
     """
     path = Path(init).expanduser()
+    try:
+        return _found(init, path, kind)
+    except OSError as error:
+        raise SdabnError(f"{ROLES[kind]}.init: {path} cannot be read: {error}.", WHAT) from error
+
+
+def _found(init: str, path: Path, kind: str) -> Source:
     if path.is_file():
         return Source(init, path)
     if (path / "recipe.yaml").is_file():
@@ -129,7 +138,7 @@ def _asked_for(config: Path, kind: str) -> tuple[str | None, Mapping[str, Any] |
         return None, None
     try:
         content = json.loads(config.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise SdabnError(f"{config} is not readable: {error}.") from error
     if not isinstance(content, dict):
         return None, None
@@ -151,7 +160,7 @@ def check_network(source: Source, kind: str, choice: NetworkChoice) -> None:
     """
     if source.plugin is None:
         return
-    own = registry.format_spec(source.plugin, source.options or {})
+    own = printable(registry.format_spec(source.plugin, source.options or {}))
     if source.plugin == choice.name:
         options = [_effective(kind, choice.name, o) for o in (source.options or {}, choice.options)]
         if options[0] == options[1]:
@@ -159,8 +168,13 @@ def check_network(source: Source, kind: str, choice: NetworkChoice) -> None:
     role = ROLES[kind]
     raise SdabnError(
         f"The weights in {source.init} are those of {own}; the recipe's {role} is {choice}.",
-        f"Choose their network: --set {role}={own} --set {role}.init={source.init}",
+        f"Choose their network: {settings(**{role: own, f'{role}.init': source.init})}",
     )
+
+
+def settings(**values: str) -> str:
+    """What to type for settings; what a stranger's file says cannot become a command of its own."""
+    return " ".join(f"--set {shlex.quote(f'{key}={value}')}" for key, value in values.items())
 
 
 def _effective(kind: str, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -183,7 +197,19 @@ def is_same(recorded: Origin, init: str, kind: str) -> bool:
         if init == recorded.init and not Path(init).expanduser().exists():
             return True
         raise
-    return model.sha256_of(file) == recorded.sha256
+    return sha256_of(file) == recorded.sha256
+
+
+def sha256_of(file: Path) -> str:
+    """Hash of a weight file.
+
+    Raises:
+        SdabnError: If it cannot be read.
+    """
+    try:
+        return model.sha256_of(file)
+    except OSError as error:
+        raise SdabnError(f"The weights {file} cannot be read: {error}.") from error
 
 
 def by_content(old: Recipe, new: Recipe, run: Path) -> tuple[Recipe, Recipe]:
@@ -204,7 +230,7 @@ def by_content(old: Recipe, new: Recipe, run: Path) -> tuple[Recipe, Recipe]:
             new = _labelled(new, role, str(recorded))
         elif init is not None:
             file = locate(init, kind).file
-            new = _labelled(new, role, origin.label(file, model.sha256_of(file)))
+            new = _labelled(new, role, origin.label(file, sha256_of(file)))
     return old, new
 
 

@@ -171,7 +171,7 @@ def test_the_hostile_archives_of_these_tests_are_read_when_they_are_harmless():
 def test_sizes_that_a_file_claims_are_not_believed(pickled):
     path = archive(pickled, **{"0": bytes(16)})
 
-    with pytest.raises(SdabnError, match="weights.pt"):
+    with pytest.raises(SdabnError, match="weights"):
         parts_of(path)
 
 
@@ -225,7 +225,7 @@ def test_a_safetensors_header_that_points_outside_the_file_is_refused():
     header = json.dumps({"w": {"dtype": "F32", "shape": [10**6], "data_offsets": [0, 4 * 10**6]}})
     Path("odd.safetensors").write_bytes(struct.pack("<Q", len(header)) + header.encode())
 
-    with pytest.raises(SdabnError, match="odd.safetensors are damaged"):
+    with pytest.raises(SdabnError, match=r"odd\.safetensors are damaged"):
         parts_of(Path("odd.safetensors"))
 
 
