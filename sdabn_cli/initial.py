@@ -22,6 +22,15 @@ from sdabn_cli.runs import Run
 from sdabn_cli.schedule import Stage
 from sdabn_cli.sources import Source
 
+#: The layers that depend on the number of classes, and what they count.
+LAYERS = {
+    "seg": ("the last layer", "classes"),
+    "denoise": ("the layer that takes the condition", "channels"),
+}
+#: The stages that are trained once such a layer is drawn anew, and how to ask for it.
+TRAINED = {"seg": "s0", "denoise": "every denoiser"}
+KEYS = {"seg": "segmenter.new_head", "denoise": "denoiser.new_condition"}
+
 
 def check(recipe: Recipe, run: Run | None, classes: Sequence[str]) -> dict[str, Origin]:
     """Make sure that given weights fit; nothing is written.
@@ -194,7 +203,9 @@ def _check_redrawn(recipe: Recipe, kind: str, source: Source, fit: Fit, classes:
     choice = recipe.network(kind)
     size = fitting.changed_size(fit) if fit.has_all_names else None
     if size is None or size[1] not in _sizes_of_classes(recipe, kind, classes):
-        raise SdabnError(_summary(source, fit, choice), _advice(kind, choice), table=fit.compare())
+        raise SdabnError(
+            _summary(source, fit, choice), _advice(kind, choice, fit), table=fit.compare()
+        )
     if choice.redraws:
         return
     layer, unit = LAYERS[kind]
@@ -204,15 +215,6 @@ def _check_redrawn(recipe: Recipe, kind: str, source: Source, fit: Fit, classes:
         f"Draw it anew and train {TRAINED[kind]} from the rest: --set {KEYS[kind]}=true",
         table=fit.compare(),
     )
-
-
-#: The layers that depend on the number of classes, and what they count.
-LAYERS = {
-    "seg": ("the last layer", "classes"),
-    "denoise": ("the layer that takes the condition", "channels"),
-}
-TRAINED = {"seg": "s0", "denoise": "every denoiser"}
-KEYS = {"seg": "segmenter.new_head", "denoise": "denoiser.new_condition"}
 
 
 def _sizes_of_classes(recipe: Recipe, kind: str, classes: int) -> set[int]:
@@ -236,10 +238,12 @@ def _summary(source: Source, fit: Fit, choice: NetworkChoice) -> str:
     return f"The weights in {source.init}{place} do not fit {choice}. Tensors: {said}."
 
 
-def _advice(kind: str, choice: NetworkChoice) -> str:
+def _advice(kind: str, choice: NetworkChoice, fit: Fit) -> str:
     role = ROLES[kind]
     typed = sources.settings(**{role: "NAME:OPTION=VALUE", f"{role}.init": choice.init or ""})
-    advice = f"Choose the network that they belong to: {typed}"
+    has_more = not (fit.missing or fit.differing)
+    start = "Save the state dict without those, or choose" if has_more else "Choose"
+    advice = f"{start} the network that the weights belong to: {typed}"
     layer, _ = LAYERS[kind]
     only = f" {KEYS[kind]} draws {layer} anew, and nothing else." if choice.redraws else ""
     return advice + only
