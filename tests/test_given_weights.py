@@ -259,7 +259,8 @@ def test_a_head_that_fits_is_kept_and_s0_is_trained_from_it(tiny_recipe):
     [
         ({"conv.weight": torch.zeros(16, 3, 3, 3)}, ["1 differ in shape", "16x3x3x3"]),
         ({"conv.weight": None}, ["1 are missing in the file", "conv.weight"]),
-        ({"aux.weight": torch.zeros(2)}, ["1 are not in the network", "aux.weight", "Save the state dict without those"]),
+        ({"aux.weight": torch.zeros(2)},
+         ["1 are not in the network", "aux.weight", "Save the state dict without those"]),
         ({"head.weight": torch.zeros(19, 16, 1, 1), "head.bias": torch.zeros(19)},
          ["2 differ in shape", "19x16x1x1"]),
         ({"head.weight": torch.zeros(19, 8, 1, 1)} | {"conv.bias": torch.zeros(4)},
