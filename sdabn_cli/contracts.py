@@ -19,7 +19,8 @@ content of a ``config.json`` that a library has put beside its weights to the op
 network they belong to, or to None.
 
 A wrong option value is a ``ValueError`` that says what is allowed; missing or malformed data is a
-``DatasetError`` that names the file and the expected layout.
+``DatasetError`` that names the file and the expected layout. Nothing is downloaded and no setting
+of torch changed when a plug-in is imported or built. ``sdabn plugins check NAME`` checks all this.
 """
 
 from __future__ import annotations

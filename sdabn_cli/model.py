@@ -13,7 +13,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 import sdabn_cli
-from sdabn_cli import networks, registry
+from sdabn_cli import networks, probing, registry
 from sdabn_cli.cascade import Cascade, Condition, ConditionForm, Unit, condition_channels
 from sdabn_cli.contracts import NoiseModel
 from sdabn_cli.errors import SdabnError, did_you_mean
@@ -177,6 +177,11 @@ def _load_unit(directory: Path, unit: UnitDescription, description: Description)
     for module, network in ((segmenter, unit.segmenter), (denoiser, unit.denoiser)):
         check_weights(directory, network)
         networks.load_weights(module, directory / network.weights)
+    if not registry.find("segmenter", unit.segmenter.plugin).built_in:
+        probing.try_segmenter(segmenter, unit.segmenter.plugin, num_classes=num_classes)
+    if not registry.find("denoiser", unit.denoiser.plugin).built_in:
+        channels = condition_channels(description.condition, num_classes)
+        probing.try_denoiser(denoiser, unit.denoiser.plugin, condition_channels=channels)
     return Unit(segmenter, denoiser)
 
 

@@ -161,7 +161,7 @@ def check_network(source: Source, kind: str, choice: NetworkChoice) -> None:
     if source.plugin is None:
         return
     own = printable(registry.format_spec(source.plugin, source.options or {}))
-    if source.plugin == choice.name:
+    if _is_one(kind, source.plugin, choice.name):
         options = [_effective(kind, choice.name, o) for o in (source.options or {}, choice.options)]
         if options[0] == options[1]:
             return
@@ -175,6 +175,14 @@ def check_network(source: Source, kind: str, choice: NetworkChoice) -> None:
 def settings(**values: str) -> str:
     """What to type for settings; what a stranger's file says cannot become a command of its own."""
     return " ".join(f"--set {shlex.quote(f'{key}={value}')}" for key, value in values.items())
+
+
+def _is_one(kind: str, first: str, second: str) -> bool:
+    """Whether two names mean one plug-in; either may name its distribution as well."""
+    try:
+        return registry.find(ROLES[kind], first) == registry.find(ROLES[kind], second)
+    except SdabnError:
+        return False
 
 
 def _effective(kind: str, name: str, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,8 +10,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from sdabn_cli import data, datasets, initial, memory, networks, registry
+from sdabn_cli import data, datasets, initial, memory, networks, probing, registry
 from sdabn_cli.assembly import ensure_model, frozen_prefix, require_earlier, trained_network
+from sdabn_cli.cascade import condition_channels
 from sdabn_cli.contracts import Dataset
 from sdabn_cli.device import Compute
 from sdabn_cli.errors import SdabnError
@@ -73,12 +74,21 @@ def check(recipe: Recipe, run: Run, compute: Compute, watcher: Watcher) -> Train
     decoded = data.DecodedCache(train, recipe.data.cache_mb)
     decoded.fill()
     data.check_examples(validation)
-    for kind in KINDS:  # a network that cannot be built is found before anything is written
-        networks.for_kind(recipe, kind, num_classes=len(train.classes))
+    _try_networks(recipe, len(train.classes))
     if isinstance(train[0].image, Path) and train[0].image == validation[0].image:
         watcher.warn("The training and the validation split hold the same images.")
     noise = registry.build("noise", recipe.noise.name, recipe.noise.options)
     return Training(recipe, run, decoded, validation, noise, compute, watcher)
+
+
+def _try_networks(recipe: Recipe, num_classes: int) -> None:
+    """Build both networks and try them, before anything is written."""
+    segmenter, denoiser = (
+        networks.for_kind(recipe, kind, num_classes=num_classes) for kind in KINDS
+    )
+    probing.try_segmenter(segmenter, recipe.segmenter.name, num_classes=num_classes)
+    channels = condition_channels(recipe.condition, num_classes)
+    probing.try_denoiser(denoiser, recipe.denoiser.name, condition_channels=channels)
 
 
 def check_class_weights(recipe: Recipe, dataset: Dataset) -> None:

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from sdabn_cli import evaluation, metrics, registry
 from sdabn_cli.cascade import Cascade, Unit
 from sdabn_cli.contracts import Example
-from sdabn_cli.data import IGNORED
 from sdabn_cli.device import Compute
+from sdabn_cli.labels import IGNORED
 from sdabn_cli.losses import denoising_loss, labelled_weight, segmentation_loss
 from sdabn_cli.metrics import Protocol, SegmentationScore
 

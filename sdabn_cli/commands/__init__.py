@@ -84,7 +84,8 @@ from sdabn_cli.commands import train  # noqa: E402
 from sdabn_cli.commands import evaluate  # noqa: E402
 from sdabn_cli.commands import export  # noqa: E402
 from sdabn_cli.commands import runs  # noqa: E402
-from sdabn_cli.commands import listing  # noqa: E402
+from sdabn_cli.commands import plugins  # noqa: E402
+from sdabn_cli.commands import recipes  # noqa: E402
 # isort: on
 
-__all__ = ["app", "evaluate", "export", "listing", "run", "runs", "train"]
+__all__ = ["app", "evaluate", "export", "plugins", "recipes", "run", "runs", "train"]

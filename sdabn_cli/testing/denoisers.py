@@ -1,0 +1,127 @@
+"""Checks of denoisers: build(*, condition_channels, in_channels=3, <own options>) -> nn.Module."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from sdabn_cli.testing import modules
+from sdabn_cli.testing.modules import SIDE
+from sdabn_cli.testing.subject import Subject, check_options, random, require
+
+#: Channels of the condition, as many as there are classes.
+CLASSES = 5
+
+
+def _build(subject: Subject, channels: int = CLASSES, *, seed: int = 0) -> nn.Module:
+    return subject.build(condition_channels=channels, seed=seed)
+
+
+def _condition(image: Tensor, seed: int = 0) -> Tensor:
+    """Probabilities (N, K, H, W), the same for every image of a batch."""
+    logits = 4 * random(1, CLASSES, *image.shape[-2:], seed=10 + seed)
+    return torch.softmax(logits, dim=1).expand(len(image), -1, -1, -1)
+
+
+def _run(module: nn.Module, image: Tensor) -> Tensor:
+    return module(image, _condition(image))
+
+
+def it_builds_a_module_without_network(subject: Subject) -> None:
+    """Nothing is downloaded, and torch's settings stay as they were."""
+    modules.check_builds(lambda: _build(subject))
+
+
+def unknown_options_are_refused(subject: Subject) -> None:
+    """Every option is explicit, typed and has a default."""
+    check_options(subject, condition_channels=CLASSES)
+
+
+@torch.no_grad()
+def images_of_any_size_give_a_finite_estimate(subject: Subject) -> None:
+    """(N, 3, H, W) gives (N, 3, H, W), up to twice as bright from the second unit on."""
+    module = _build(subject).eval()
+    for height, width in ((SIDE, SIDE), (37, 53), (16, 97), (101, 64)):
+        image = 2 * random(1, 3, height, width)
+        modules.check_output(_run(module, image), tuple(image.shape), "the estimates")
+
+
+@torch.no_grad()
+def without_condition_channels_it_takes_none(subject: Subject) -> None:
+    """condition_channels=0 builds the unguided denoiser, which is given None."""
+    module = _build(subject, 0).eval()
+    image = random(1, 3, 37, 53)
+    modules.check_output(module(image, None), tuple(image.shape), "the estimates")
+
+
+@torch.no_grad()
+def the_condition_changes_the_estimate(subject: Subject) -> None:
+    """Another segmentation of the same image gives another estimate."""
+    module = _build(subject).eval()
+    image = random(1, 3, SIDE, SIDE)
+    one, other = (module(image, _condition(image, seed)) for seed in (1, 2))
+    difference, scale = float((one - other).abs().max()), float(one.abs().max())
+    require(
+        difference > 1e-6 * scale,
+        f"another condition changes the estimate by {difference:.2g} of {scale:.2g}: it is ignored",
+    )
+
+
+@torch.no_grad()
+def the_image_changes_the_estimate(subject: Subject) -> None:
+    """Another image gives another estimate."""
+    module = _build(subject).eval()
+    one, other = (_run(module, random(1, 3, SIDE, SIDE, seed=seed)) for seed in (1, 2))
+    require(not torch.equal(one, other), "two different images give the same estimate")
+
+
+def every_parameter_gets_a_gradient(subject: Subject) -> None:
+    """None is left out of the training."""
+    modules.check_gradients(_build(subject), _run)
+
+
+def batch_mates_do_not_matter(subject: Subject) -> None:
+    """In eval mode each image is on its own."""
+    modules.check_batch_mates(_build(subject), _run)
+
+
+def its_input_is_left_alone(subject: Subject) -> None:
+    """Image and condition are read, not written."""
+    module = _build(subject).eval()
+    modules.check_input_kept(module, _run)
+    image, condition = random(1, 3, SIDE, SIDE), random(1, CLASSES, SIDE, SIDE, seed=3)
+    with torch.no_grad():
+        module(image, condition)
+    kept = torch.equal(condition, random(1, CLASSES, SIDE, SIDE, seed=3))
+    require(kept, "it writes to the condition it is given")
+
+
+def its_weights_survive_safetensors(subject: Subject) -> None:
+    """Saved and loaded weights give the same estimate."""
+    modules.check_round_trip(_build(subject), _build(subject, seed=1), _run)
+
+
+def it_runs_in_bfloat16(subject: Subject) -> None:
+    """As training and inference do where the processor has it."""
+    modules.check_bfloat16(_build(subject), _run)
+
+
+def its_receptive_field_is_true(subject: Subject) -> None:
+    """What it declares is what a gradient finds: tiles with that halo give the whole's result."""
+    modules.check_receptive_field(_build(subject), _run)
+
+
+CHECKS = (
+    it_builds_a_module_without_network,
+    unknown_options_are_refused,
+    images_of_any_size_give_a_finite_estimate,
+    without_condition_channels_it_takes_none,
+    the_condition_changes_the_estimate,
+    the_image_changes_the_estimate,
+    every_parameter_gets_a_gradient,
+    batch_mates_do_not_matter,
+    its_input_is_left_alone,
+    its_weights_survive_safetensors,
+    it_runs_in_bfloat16,
+    its_receptive_field_is_true,
+)

@@ -1,0 +1,143 @@
+"""What the checks of segmenters and denoisers share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from sdabn_cli.networks import weights_of
+from sdabn_cli.testing.subject import (
+    ContractError,
+    NotApplicable,
+    random,
+    require,
+    without_network,
+)
+
+#: Runs a network on an image (N, 3, H, W) the way the cascade does.
+Run = Callable[[nn.Module, Tensor], Tensor]
+
+#: Height and width of ordinary test images: multiples of every stride in use.
+SIDE = 64
+
+#: Rounding may differ by this share of the largest value between batches, and beyond a receptive
+#: field where an algorithm transforms whole blocks (Winograd, FFT).
+TOLERANCE = 1e-4
+
+
+def check_builds(build: Callable[[], nn.Module]) -> nn.Module:
+    """It builds a module, without network, and leaves torch's settings alone."""
+    with without_network():
+        module = build()
+    require(isinstance(module, nn.Module), f"it built a {type(module).__name__}, not an nn.Module")
+    require(any(True for _ in module.parameters()), "the module has no parameters to train")
+    return module
+
+
+def check_output(output: object, expected: tuple[int, ...], what: str) -> Tensor:
+    """An output is a finite tensor of the expected shape."""
+    require(isinstance(output, Tensor), f"{what} are a {type(output).__name__}, not a tensor")
+    require(
+        tuple(output.shape) == expected, f"{what} have the shape {tuple(output.shape)}: {expected}"
+    )
+    require(output.isfinite().all(), f"{what} are not finite for an image of shape {expected}")
+    return output
+
+
+def check_gradients(module: nn.Module, run: Run) -> None:
+    """In training every parameter gets a finite gradient."""
+    module.train()
+    output = run(module, random(2, 3, SIDE, SIDE))
+    weights = torch.randn(output.shape, generator=torch.Generator().manual_seed(1))
+    (output * weights).sum().backward()
+    missing = [n for n, p in module.named_parameters() if p.requires_grad and p.grad is None]
+    require(not missing, f"{len(missing)} parameters get no gradient, the first is {missing[:1]}")
+    wild = [n for n, p in module.named_parameters() if p.grad is not None and not finite(p.grad)]
+    require(not wild, f"{len(wild)} gradients are not finite, the first is that of {wild[:1]}")
+
+
+def finite(tensor: Tensor) -> bool:
+    """Whether every value is a number."""
+    return bool(tensor.isfinite().all())
+
+
+@torch.no_grad()
+def check_batch_mates(module: nn.Module, run: Run) -> None:
+    """In eval mode an image's result is the same whatever else is in the batch, and repeatable."""
+    module.eval()
+    one, other = random(1, 3, SIDE, SIDE, seed=1), random(1, 3, SIDE, SIDE, seed=2) * 0.3
+    alone = run(module, one)
+    require(torch.equal(run(module, one), alone), "the same image gives another result (dropout?)")
+    together = run(module, torch.cat([one, other]))[:1]
+    scale = float(alone.abs().max())
+    difference = float((alone - together).abs().max())
+    require(
+        difference <= TOLERANCE * max(scale, 1e-6),
+        f"an image's result changes by {difference:.3g} (largest value {scale:.3g}) with the other "
+        "image of the batch",
+    )
+
+
+@torch.no_grad()
+def check_input_kept(module: nn.Module, run: Run) -> None:
+    """The image is not written to: the cascade uses it again."""
+    image = random(1, 3, SIDE, SIDE)
+    run(module.eval(), image)
+    require(torch.equal(image, random(1, 3, SIDE, SIDE)), "it writes to the image it is given")
+
+
+@torch.no_grad()
+def check_round_trip(module: nn.Module, other: nn.Module, run: Run) -> None:
+    """Weights saved as safetensors and loaded into another module give the same result.
+
+    Args:
+        module: The network.
+        other: The same, built from other random numbers.
+        run: Runs it.
+    """
+    image = random(2, 3, SIDE, SIDE)
+    run(module.train(), image)  # moves batch-norm statistics, which must be kept as well
+    saved = safetensors.torch.load(safetensors.torch.save(weights_of(module)))
+    other.load_state_dict(saved)
+    same = torch.equal(run(module.eval(), image), run(other.eval(), image))
+    require(same, "a new module with the saved weights gives another result: is all in state_dict?")
+
+
+@torch.no_grad()
+def check_bfloat16(module: nn.Module, run: Run) -> None:
+    """It runs under bfloat16 autocast, as it is trained and run where the processor has it."""
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        output = run(module.eval(), random(1, 3, SIDE, SIDE))
+    require(finite(output), "the result is not finite in bfloat16")
+
+
+def check_receptive_field(module: nn.Module, run: Run) -> None:
+    """No pixel further away than the declared receptive field reaches the middle of the result."""
+    reach = getattr(module, "receptive_field", None)
+    if reach is None:
+        raise NotApplicable("it declares no receptive field: it may see the whole image")
+    require(
+        isinstance(reach, int) and reach >= 0,
+        f"receptive_field is {reach!r}: a number of pixels to each side, or None",
+    )
+    side = -(-(2 * reach + 33) // SIDE) * SIDE  # whole strides, with room outside the field
+    image = random(1, 3, side, side).requires_grad_(True)
+    output = run(module.eval(), image)
+    middle = side // 2
+    weights = torch.randn(output.shape[1], generator=torch.Generator().manual_seed(2))
+    (output[0, :, middle, middle] * weights).sum().backward()
+    influence = image.grad[0].abs().amax(0)
+    near = slice(middle - reach, middle + reach + 1)
+    inside = float(influence[near, near].max())
+    influence[near, near] = 0
+    far = float(influence.max())
+    if far > TOLERANCE * 0.01 * inside:
+        rows, columns = (influence > TOLERANCE * 0.01 * inside).nonzero(as_tuple=True)
+        seen = int(torch.maximum((rows - middle).abs(), (columns - middle).abs()).max())
+        raise ContractError(
+            f"receptive_field is {reach}, but pixels {seen} away change the result: tiles would "
+            "show seams"
+        )
