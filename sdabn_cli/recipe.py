@@ -393,7 +393,10 @@ def differences(old: Recipe, new: Recipe, stages: Iterable[Stage]) -> list[str]:
     Returns:
         A line a key, with both values; empty if the run can go on.
     """
-    before, after = _decisive(old, stages), _decisive(new, stages)
+    begun = list(stages)
+    # No setting decides anything about a stage whose weights are given.
+    trained = [stage for stage in begun if not (old.is_given(stage) or new.is_given(stage))]
+    before, after = (_decisive(recipe, begun, trained) for recipe in (old, new))
     return [
         f"{key}: {before.get(key)!r} in the run, {after.get(key)!r} now"
         for key in sorted(before.keys() | after.keys())
@@ -401,16 +404,13 @@ def differences(old: Recipe, new: Recipe, stages: Iterable[Stage]) -> list[str]:
     ]
 
 
-def _decisive(recipe: Recipe, stages: Iterable[Stage]) -> dict[str, Any]:
-    """Every key that decides what those stages learn, by its dotted name."""
+def _decisive(recipe: Recipe, begun: list[Stage], trained: list[Stage]) -> dict[str, Any]:
+    """Every key that decides what stages hold, by its dotted name."""
     shared = _flatten(recipe.model_dump(mode="json", exclude={"segment", "denoise", "stages"}))
-    stages = list(stages)
-    begun = {stage.kind for stage in stages}
-    free = FREE_TO_CHANGE.union(*(STARTING_KEYS[kind] for kind in STARTING_KEYS.keys() - begun))
+    untouched = STARTING_KEYS.keys() - {stage.kind for stage in begun}
+    free = FREE_TO_CHANGE.union(*(STARTING_KEYS[kind] for kind in untouched))
     flat = {key: value for key, value in shared.items() if key not in free}
-    for stage in stages:
-        if recipe.is_given(stage):
-            continue  # no setting has decided anything about it
+    for stage in trained:
         settings = recipe.for_stage(stage)
         judged = settings.patience or settings.finish_with == "best"
         free = WATCHING_KEYS if judged else WATCHING_KEYS | JUDGING_KEYS

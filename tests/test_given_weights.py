@@ -401,8 +401,10 @@ def test_weights_are_not_taken_for_a_stage_that_was_trained(tiny_recipe):
     file = write("own.pt", segmenter())
     sdabn("train-stage", "--index", 0, "--kind", "seg", "--recipe", tiny_recipe, "--run", "run")
 
-    assert_refused(cascade(tiny_recipe, f"segmenter.init={file}"),
-                   f"segmenter.init: None in the run, '{file}' now")  # fmt: skip
+    result = cascade(tiny_recipe, f"segmenter.init={file}")
+
+    assert_refused(result, f"segmenter.init: None in the run, '{file}' now")
+    assert "s0.steps" not in result.stderr
 
 
 def test_weights_of_denoisers_may_change_until_one_has_begun(tiny_recipe):
