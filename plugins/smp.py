@@ -115,6 +115,8 @@ def _create(arch: str, encoder: str, *, in_channels: int, classes: int) -> nn.Mo
     _check("arch", arch, archs)
     if not encoder.startswith("tu-"):  # those are timm's, which checks them itself
         _check("encoder", encoder, smp.encoders.get_encoder_names())
+    elif ":" in encoder:  # timm would read files or a hub, and models come from strangers as well
+        raise ValueError(f"encoder {encoder!r} names a place; allowed are timm's own networks")
     try:
         return smp.create_model(
             arch, encoder, encoder_weights=None, in_channels=in_channels, classes=classes

@@ -44,6 +44,9 @@ MOST_LEGACY_BYTES = 4_000_000_000
 MOST_GROUPS = 1_000
 DEEPEST_GROUP = 3
 
+#: Characters of a name in a file that are shown.
+LONGEST_NAME = 200
+
 #: Where programs put a state dict, the likeliest first; averaged weights count only if asked for.
 USUAL_PLACES = ("", "state_dict", "model_state_dict", "model", "network", "net", "weights",
                 "params", "module")  # fmt: skip
@@ -64,11 +67,6 @@ class Part:
     place: str
     shapes: Mapping[str, Shape]
     read: Callable[[str], Tensor]
-
-
-def printable(text: str) -> str:
-    """A stranger's text as it may be shown: cut, and without what moves a terminal's cursor."""
-    return text[:200] if text.isprintable() else ascii(text[:200])
 
 
 def parts_of(path: Path) -> list[Part]:
@@ -167,7 +165,7 @@ def _in_torch_file(path: Path, *, mmap: bool) -> list[Part]:
     except pickle.UnpicklingError as error:
         raise _holds_objects(path, str(error)) from error
     except Exception as error:  # a stranger's file may fail in every way there is
-        reason = printable((str(error) or type(error).__name__).splitlines()[0])
+        reason = (str(error) or type(error).__name__).splitlines()[0][:LONGEST_NAME]
         raise SdabnError(f"The weights {path} are damaged: {reason}") from error
     parts = list(islice(_state_dicts(content), MOST_GROUPS))
     if not parts:
@@ -181,7 +179,7 @@ def _in_torch_file(path: Path, *, mmap: bool) -> list[Part]:
 
 def _describe(content: Any) -> str:
     if isinstance(content, Mapping):
-        keys = (printable(str(key)) for key in islice(content, 5))
+        keys = (str(key)[:LONGEST_NAME] for key in islice(content, 5))
         return f"a mapping with the keys {', '.join(keys) or 'none'}"
     return f"a {type(content).__name__}"
 
@@ -248,7 +246,7 @@ def _class_of_pickle(path: Path) -> str | None:
             if opcode.name == "GLOBAL":
                 name = str(argument).replace(" ", ".")
                 plain = name.startswith(("collections.", "torch._"))
-                return None if plain else printable(name)
+                return None if plain else name[:LONGEST_NAME]
             if opcode.name not in ("PROTO", "FRAME", "MARK"):
                 return None
     except Exception:  # the description only: the file is refused anyway

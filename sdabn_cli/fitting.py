@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from sdabn_cli.checkpoints import Part, Shape, printable
+from sdabn_cli.checkpoints import LONGEST_NAME, Part, Shape
 from sdabn_cli.errors import Comparison, SdabnError
 
 #: Rows of a comparison that are shown.
@@ -76,7 +76,7 @@ class Fit:
             *((n, "-", _shown(self.network[n])) for n in self.missing),
             *((n, _shown(self.part.shapes[n]), "-") for n in self.unexpected),
         ]
-        cut = [(printable(name), *shapes) for name, *shapes in rows[:ROWS]]
+        cut = [(name[:LONGEST_NAME], *shapes) for name, *shapes in rows[:ROWS]]
         return Comparison(("key", "in the file", "in the network"), cut, len(rows) - len(cut))
 
     def read(self, own: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -89,7 +89,7 @@ class Fit:
             SdabnError: If a tensor is of another kind of numbers, or holds one that is not finite.
         """
         return {
-            name: _converted(self.part.read(file_name), own[name], printable(file_name))
+            name: _converted(self.part.read(file_name), own[name], file_name[:LONGEST_NAME])
             for name, file_name in self.names.items()
             if name not in self.differing
         }

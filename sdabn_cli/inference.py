@@ -54,6 +54,12 @@ class Result:
 class Runner:
     """A model on a processor, ready for any number of images.
 
+    Attributes:
+        model: The model; its networks are those of the engine.
+        compute: Device and precision.
+        engine: What runs the networks.
+        is_ensemble: Whether every image is run in eight orientations.
+
     Args:
         model: The model.
         compute: Device and precision.
@@ -83,7 +89,7 @@ class Runner:
     ) -> None:
         self.model = model
         self.compute = compute
-        self._ensemble = ensemble
+        self.is_ensemble = ensemble
         if not last_denoiser:
             model.cascade.units[-1].denoiser = None
         if compute.device.type == "cpu":
@@ -111,15 +117,29 @@ class Runner:
                 suffice.
         """
         plane = MemoryPlane(self.compute.upload(noisy)) if isinstance(noisy, Tensor) else noisy
-        run = self._run_turned if self._ensemble else self._run
         figures: list[float | None] = []
-        estimate: Plane | None = None
-        for logits, estimate in run(plane, workspace):
-            labels_from = logits
+        for logits, estimate in self.units(plane, workspace):
+            last = logits, estimate
             if clean is not None:
                 figures.append(_psnr(estimate, clean))
-        framed = None if estimate is None else FramedPlane(estimate, FRAME)
-        return Result(plane, framed, labels_of(labels_from), figures)
+        return Result(plane, last[1], labels_of(last[0]), figures)
+
+    def units(
+        self, noisy: Plane, workspace: Workspace
+    ) -> Iterator[tuple[Plane, FramedPlane | None]]:
+        """Run unit after unit; planes can be read until the next unit is asked for.
+
+        Args:
+            noisy: (3, H, W).
+            workspace: As in a call.
+
+        Yields:
+            Logits (K, H, W) and estimate (3, H, W) of every unit; the estimate is None without a
+            denoiser. Of an ensemble: probabilities for logits, and the last unit's figures alone.
+        """
+        run = self._run_turned if self.is_ensemble else self._run
+        for logits, estimate in run(noisy, workspace):
+            yield logits, None if estimate is None else FramedPlane(estimate, FRAME)
 
     def _run(self, noisy: Plane, workspace: Workspace) -> Iterator[tuple[Plane, OwnPlane | None]]:
         yield from self._executor.run(self.model.cascade, noisy, workspace)

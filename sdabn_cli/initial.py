@@ -6,21 +6,22 @@ last layer is to be drawn anew. Given to the denoiser, every D_i is trained from
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from sdabn_cli import checkpoints, fitting, networks, origin, sources
+from sdabn_cli import checkpoints, fitting, given, networks, origin
 from sdabn_cli.cascade import condition_channels
 from sdabn_cli.choices import NetworkChoice
 from sdabn_cli.errors import SdabnError
 from sdabn_cli.files import write_together
 from sdabn_cli.fitting import Fit
+from sdabn_cli.given import Source
 from sdabn_cli.origin import ROLES, Origin
 from sdabn_cli.recipe import Recipe
 from sdabn_cli.runs import Run
 from sdabn_cli.schedule import Stage
-from sdabn_cli.sources import Source
 
 #: The layers that depend on the number of classes, and what they count.
 LAYERS = {
@@ -115,14 +116,14 @@ def _recorded(recipe: Recipe, run: Run, kind: str) -> Origin | None:
     choice, recorded = recipe.network(kind), origin.read(run.path, kind)
     if recorded is None or not origin.weights_path(run.path, kind).is_file():
         return None
-    same = recorded.redraws == choice.redraws and sources.is_same(recorded, choice.init, kind)
+    same = recorded.redraws == choice.redraws and given.is_same(recorded, choice.init, kind)
     return recorded if same else None
 
 
 def _source(recipe: Recipe, kind: str) -> Source:
     choice = recipe.network(kind)
-    source = sources.locate(choice.init or "", kind)
-    sources.check_network(source, kind, choice)
+    source = given.locate(choice.init or "", kind)
+    given.check_network(source, kind, choice)
     return source
 
 
@@ -139,8 +140,8 @@ def _fitted(recipe: Recipe, kind: str, classes: Sequence[str]) -> tuple[Origin, 
     weights = fit.read(own)
     found = Origin(
         init=choice.init or "",
-        path=str(source.file.resolve()),
-        sha256=sources.sha256_of(source.file),
+        path=os.path.abspath(source.file),
+        sha256=given.sha256_of(source.file),
         tensors=len(weights),
         drawn=list(fit.differing),
         redraws=choice.redraws,
@@ -240,7 +241,7 @@ def _summary(source: Source, fit: Fit, choice: NetworkChoice) -> str:
 
 def _advice(kind: str, choice: NetworkChoice, fit: Fit) -> str:
     role = ROLES[kind]
-    typed = sources.settings(**{role: "NAME:OPTION=VALUE", f"{role}.init": choice.init or ""})
+    typed = given.settings(**{role: "NAME:OPTION=VALUE", f"{role}.init": choice.init or ""})
     has_more = not (fit.missing or fit.differing)
     start = "Save the state dict without those, or choose" if has_more else "Choose"
     advice = f"{start} the network that the weights belong to: {typed}"

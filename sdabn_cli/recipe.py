@@ -129,6 +129,8 @@ class DenoiseSettings(StageSettings):
 
     border: Annotated[int, Field(ge=0)] = 1
     """Pixels at the edge that the loss leaves out."""
+    semantic_weight: Annotated[float, Field(ge=0)] = 0.0
+    """Add the cross-entropy of the fixed clean segmenter s0 on the estimates, times this."""
 
     @model_validator(mode="after")
     def _check_border(self) -> DenoiseSettings:

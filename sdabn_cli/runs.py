@@ -27,7 +27,7 @@ from typing import Any
 import torch
 from filelock import FileLock, Timeout
 
-from sdabn_cli import networks, sources
+from sdabn_cli import given, networks
 from sdabn_cli import recipe as recipes
 from sdabn_cli.errors import SdabnError
 from sdabn_cli.files import write_atomically
@@ -77,7 +77,7 @@ class Run:
                     "Give an empty or a new directory with --run.",
                 )
             return
-        old, new = sources.by_content(self.read_recipe(), recipe, self.path)
+        old, new = given.by_content(self.read_recipe(), recipe, self.path)
         changed = recipes.differences(old, new, self.begun())
         if changed:
             raise SdabnError(

@@ -11,7 +11,13 @@ import torch
 from torch import nn
 
 from sdabn_cli import data, datasets, initial, memory, networks, probing, registry
-from sdabn_cli.assembly import ensure_model, frozen_prefix, require_earlier, trained_network
+from sdabn_cli.assembly import (
+    ensure_model,
+    frozen_prefix,
+    require,
+    require_earlier,
+    trained_network,
+)
 from sdabn_cli.cascade import condition_channels
 from sdabn_cli.contracts import Dataset
 from sdabn_cli.device import Compute
@@ -128,8 +134,12 @@ def train_stage(training: Training, stage: Stage) -> None:
     if run.stage(stage).status != "finished":
         require_earlier(recipe, run, stage)
         network = compute.place(starting_network(training, stage))
+        if not any(parameter.requires_grad for parameter in network.parameters()):
+            _finish_untrained(training, stage, network)
+            return
         prefix = compute.place(frozen_prefix(recipe, run, stage, len(classes)))
-        loop = StageLoop(training, stage, network, prefix)
+        critic = critic_of(training, stage)
+        loop = StageLoop(training, stage, network, prefix, critic)
         loop.resume()
         loop.run()
         if compute.processes.is_main:
@@ -160,6 +170,31 @@ def measure_given(training: Training, stage: Stage) -> None:
         directory.log({"step": 0, "validation": figures, "seconds": seconds})
     training.watcher.validated(0, figures)
     training.watcher.finish(stage, seconds)
+
+
+def _finish_untrained(training: Training, stage: Stage, network: nn.Module) -> None:
+    """Finish a stage whose network has nothing to train, such as a classical denoiser."""
+    if training.compute.processes.is_main:
+        directory = training.run.stage(stage)
+        directory.finish(networks.weights_of(network), hand_on="last")
+        ensure_model(training.run, training.recipe, training.train.dataset)
+    training.compute.processes.wait()
+    training.watcher.finish(stage, 0.0)
+
+
+def critic_of(training: Training, stage: Stage) -> nn.Module | None:
+    """The clean segmenter that judges a denoiser's estimates, where its settings ask for one.
+
+    Raises:
+        SdabnError: If s0 is not trained yet.
+    """
+    settings = training.recipe.for_stage(stage)
+    if not getattr(settings, "semantic_weight", 0):
+        return None
+    require(training.run, stage, ["s0"])
+    classes = len(training.train.dataset.classes)
+    critic = trained_network(training.recipe, training.run, Stage(0, "seg"), classes)
+    return training.compute.place(critic.requires_grad_(False).eval())
 
 
 def starting_network(training: Training, stage: Stage) -> nn.Module:

@@ -8,6 +8,7 @@ import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import fixtures_hub
 import pytest
 import torch
 
@@ -226,3 +227,11 @@ def opened(tiny_recipe: str, watcher: Recorder) -> Iterator[Callable[..., Traini
 
     with stack:
         yield open_training
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[fixtures_hub.Hub]:
+    """A Hub on this machine, without repositories, and an empty cache for what it gives."""
+    with fixtures_hub.serving() as server:
+        fixtures_hub.turn_to(server.address, tmp_path / "hub-cache", monkeypatch)
+        yield server

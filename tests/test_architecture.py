@@ -19,20 +19,21 @@ PLUGINS = CORE.parent / "plugins"
 LAYERS = (
     {"__main__"},
     {"commands"},
+    {"api", "reproduction"},
     {"training", "pipeline", "plan", "testing", "facts"},
     {"loop", "validation", "job", "evaluation", "products", "export"},
     {"inference", "execution", "noiselevel"},
     {"assembly", "tasks", "cascade", "data", "datasets", "networks", "metrics", "losses", "runs",
-     "model", "logits", "probing", "sources", "initial"},
+     "model", "logits", "probing", "joint", "given", "initial"},
     {"contracts", "registry", "discovery", "recipe", "choices", "origin", "checkpoints", "fitting",
      "images", "device", "randomness", "schedule", "console",
      "tiling", "planes", "pixels", "tiff", "tiffheader", "tiffcolour", "encoding",
      "inputs", "overlay", "optimization",
      "augmentation", "batchnorm", "pictures", "stopping",
      "tensorboard", "overview", "engines", "openvino", "memory", "graph",
-     "inspection", "loading", "scaffold"},
+     "inspection", "loading", "scaffold", "catalogue", "description", "hub", "sources"},
     {"processes"},
-    {"errors", "files", "jsonable", "labels", "sdabn_cli"},
+    {"errors", "files", "jsonable", "labels", "conditions", "sdabn_cli"},
 )  # fmt: skip
 
 #: What a plug-in may import beside Python's own modules.

@@ -98,12 +98,6 @@ def test_a_long_comparison_is_cut():
     assert (len(table.rows), table.more) == (20, 10)
 
 
-def test_names_that_would_move_a_terminals_cursor_are_shown_in_letters():
-    fit = best({"\x1b[2J": (1,)}, {"a": (1,)})
-
-    assert fit.compare().rows[1][0] == r"'\x1b[2J'"
-
-
 @pytest.mark.parametrize(
     ("shapes", "expected"),
     [

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import fixtures_hub
 import pytest
 import segmentation_models_pytorch as smp
 import torch
@@ -634,3 +635,27 @@ def test_what_an_error_says_to_type_is_quoted_for_the_shell(tiny_recipe, pretrai
     result = cascade(tiny_recipe, "segmenter.init=my folder; touch x")
 
     assert_refused(result, "--set 'segmenter.init=my folder; touch x'")
+
+
+def test_a_model_of_the_hub_gives_its_weights_and_is_not_needed_again(tiny_recipe, hub):
+    save_model(Path("model"), units=1)
+    commit = hub.repository("owner/tiny").push(fixtures_hub.content_of(Path("model")))
+    given = ("segmenter.init=hf:owner/tiny", "units=1")
+
+    first = cascade(tiny_recipe, *given)
+    hub.repository("owner/tiny").push({"cascade.json": b"{}"})
+    again = cascade(tiny_recipe, *given)
+
+    assert (first.exit_code, again.exit_code) == (0, 0), first.stderr + again.stderr
+    assert equal(weights("s0"), load_file("model/s1.safetensors"))
+    path = planned(tiny_recipe, *given)["s0"]["init"]["path"]
+    assert path.endswith(f"{commit}/s1.safetensors")
+
+
+def test_a_strangers_names_do_not_steer_the_terminal(tiny_recipe):
+    write("own.pt", segmenter() | {"\x1b[2J": torch.zeros(1)})
+
+    result = cascade(tiny_recipe, "segmenter.init=own.pt")
+
+    assert_refused(result, "1 are not in the network")
+    assert "\x1b" not in result.stderr

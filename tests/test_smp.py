@@ -108,6 +108,7 @@ def test_a_denoiser_without_condition_takes_the_image_alone():
         ("Transformer", "resnet18", "no arch 'Transformer'; "),
         ("Unet", "resnet19", r"no encoder 'resnet19'; did you mean 'resnet1[0-9]+'\?"),
         ("Unet", "tu-resnet19x", "encoder 'tu-resnet19x' cannot be built for Unet"),
+        ("Unet", "tu-hf-hub:owner/name", "encoder 'tu-hf-hub:owner/name' names a place"),
     ],
 )
 def test_an_unknown_network_is_answered_with_the_nearest_match(build, arch, encoder, message):

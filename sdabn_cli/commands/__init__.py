@@ -82,10 +82,13 @@ def _main(
 from sdabn_cli.commands import run  # noqa: E402
 from sdabn_cli.commands import train  # noqa: E402
 from sdabn_cli.commands import evaluate  # noqa: E402
+from sdabn_cli.commands import reproduce  # noqa: E402
 from sdabn_cli.commands import export  # noqa: E402
 from sdabn_cli.commands import runs  # noqa: E402
+from sdabn_cli.commands import models  # noqa: E402
 from sdabn_cli.commands import plugins  # noqa: E402
 from sdabn_cli.commands import recipes  # noqa: E402
 # isort: on
 
-__all__ = ["app", "evaluate", "export", "plugins", "recipes", "run", "runs", "train"]
+__all__ = ["app", "evaluate", "export", "models", "plugins", "recipes", "reproduce", "run", "runs",
+           "train"]  # fmt: skip

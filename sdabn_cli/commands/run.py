@@ -8,10 +8,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sdabn_cli import DEFAULT_MODEL
 from sdabn_cli.commands import USE, app
-from sdabn_cli.commands.options import Device, DryRun, Engine, Json, Precision, Seed, Units
+from sdabn_cli.commands.options import (
+    MODEL_HELP,
+    Device,
+    DryRun,
+    Engine,
+    Json,
+    Precision,
+    Seed,
+    Units,
+)
+from sdabn_cli.commands.pinning import pinned
 
 if TYPE_CHECKING:
+    from sdabn_cli.api import LoadedModel
     from sdabn_cli.inference import Runner
     from sdabn_cli.inputs import Job
     from sdabn_cli.pipeline import Options, Report
@@ -19,9 +31,7 @@ if TYPE_CHECKING:
 Inputs = Annotated[
     list[str], typer.Argument(metavar="INPUT", help="Image files, folders and globs.")
 ]
-ModelName = Annotated[
-    str, typer.Option("--model", help="Name of a model, or a model or run directory.")
-]
+ModelName = Annotated[str, typer.Option("--model", help=MODEL_HELP)]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Directory of the results.")]
 AddNoise = Annotated[
     str | None,
@@ -58,7 +68,6 @@ Compile = Annotated[
     bool, typer.Option("--compile", help="Compile the networks first (engine torch).")
 ]
 
-DEFAULT_MODEL = "street"
 DEFAULT_OUTPUT = Path("sdabn-output")
 
 
@@ -96,33 +105,31 @@ def _register(name: str, products: tuple[str, ...], text: str) -> None:
         jobs = unfinished(jobs, wanted) if skip_existing else jobs
         skipped = [str(job.image) for job in skipped if job not in jobs]
 
-        from sdabn_cli import engines, inference, noiselevel
-        from sdabn_cli import memory as memories
-        from sdabn_cli import model as models
-        from sdabn_cli.device import choose
+        from sdabn_cli import noiselevel
+        from sdabn_cli.api.loading import Loading
         from sdabn_cli.pipeline import Options
 
-        models.find(model, units=units)
-        compute = choose(device, precision)
-        engines.choose(engine, compute, compiled=compile_)
+        model = pinned(model)
+        loading = Loading(
+            model,
+            units=units,
+            device=device,
+            precision=precision,
+            engine=engine,
+            memory=memory,
+            compiled=compile_,
+            images=len(jobs),
+            segment_only="denoised" not in products,
+            self_ensemble=self_ensemble,
+        )
         options = Options(wanted, noise, seed, noiselevel.parse(sigma), max_pixels)
-        budget = memories.budget(memory)
         if dry_run or not jobs:
             _show_plan(jobs, wanted, model, skipped, json)
             return
-        runner = inference.Runner(
-            models.load(model, units=units),
-            compute,
-            last_denoiser="denoised" in products,
-            engine=engine,
-            images=len(jobs),
-            budget=budget,
-            ensemble=self_ensemble,
-            compiled=compile_,
-        )
-        report = _process(jobs, runner, options)
+        loaded = loading.load()
+        report = _process(jobs, loaded.runner, options)
         if json and report.done:
-            _emit(report, model, runner, skipped)
+            _emit(report, loaded, skipped)
         _show(report, add_noise, skipped)
 
 
@@ -151,7 +158,7 @@ def _process(jobs: list[Job], runner: Runner, options: Options) -> Report:
         )
 
 
-def _emit(report: Report, model: str, runner: Runner, skipped: list[str]) -> None:
+def _emit(report: Report, model: LoadedModel, skipped: list[str]) -> None:
     from sdabn_cli.console import emit
 
     emit(
@@ -160,10 +167,10 @@ def _emit(report: Report, model: str, runner: Runner, skipped: list[str]) -> Non
             "failed": report.failed,
             "skipped": skipped,
             "warnings": report.warnings,
-            "model": model,
-            "units": len(runner.model),
-            "device": str(runner.compute),
-            "engine": runner.engine.name,
+            "model": model.name,
+            "units": len(model),
+            "device": str(model.compute),
+            "engine": model.engine,
         }
     )
 
