@@ -37,7 +37,7 @@ LAYERS = (
 )  # fmt: skip
 
 #: What a plug-in may import beside Python's own modules.
-OF_PLUGINS = ("torch", "timm", "segmentation_models_pytorch", "PIL", "numpy", "yaml",
+OF_PLUGINS = ("torch", "timm", "bm3d", "segmentation_models_pytorch", "PIL", "numpy", "yaml",
               "sdabn_cli.contracts", "sdabn_plugins")  # fmt: skip
 
 CORE_FILES = sorted(CORE.rglob("*.py"))

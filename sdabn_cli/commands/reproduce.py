@@ -43,6 +43,10 @@ def reproduce(
             show_default=False,
         ),
     ] = None,
+    without: Annotated[
+        list[str] | None,
+        typer.Option(help="Leave a system out, such as bm3d; repeatable.", show_default=False),
+    ] = None,
     limit: Annotated[
         int | None, typer.Option(help="Measure on this many images, evenly spaced.", min=1)
     ] = None,
@@ -72,6 +76,7 @@ def reproduce(
         run=run,
         protocol=protocol,
         limit=limit,
+        without=without or (),
     )
     if dry_run:
         missing = planned.missing()
@@ -123,10 +128,17 @@ def _show(result: dict[str, Any]) -> None:
         say(f"\n{claim['verdict'].upper()}: {claim['claim']} ({claim['noise']})")
         say(f'  "{claim["sentence"]}" (Sec. {claim["section"]})')
         for each in claim["comparisons"]:
-            unit = "dB" if each["metric"] == "psnr" else "% mIoU"
-            paper = "" if each["paper"] is None else f"; paper {each['paper']:+.2f}"
-            say(f"  {each['better']} - {each['worse']}: {each['mean']:+.2f} {unit} "
-                f"[{each['low']:+.2f}, {each['high']:+.2f}]{paper}: {each['verdict']}")  # fmt: skip
+            say(f"  {each['better']} - {each['worse']}: {_difference(each)}: {each['verdict']}")
+
+
+def _difference(comparison: dict[str, Any]) -> str:
+    """A measured difference with its interval and the paper's."""
+    paper = "" if comparison["paper"] is None else f"; paper {comparison['paper']:+.2f}"
+    if "mean" not in comparison:
+        return f"not measured{paper}"
+    unit = "dB" if comparison["metric"] == "psnr" else "% mIoU"
+    low, high = comparison["low"], comparison["high"]
+    return f"{comparison['mean']:+.2f} {unit} [{low:+.2f}, {high:+.2f}]{paper}"
 
 
 def _figures(row: dict[str, Any], whose: str) -> dict[str, float]:

@@ -21,7 +21,7 @@ from sdabn_cli.reproduction.claims import Comparison
 from sdabn_cli.reproduction.figures import printed
 from sdabn_cli.reproduction.measuring import Examiner, Figures, open_validation
 from sdabn_cli.reproduction.statistics import Interval, miou_difference, psnr_difference
-from sdabn_cli.reproduction.systems import Point
+from sdabn_cli.reproduction.systems import SYSTEMS, Point
 from sdabn_cli.reproduction.tables import Row, Table
 
 #: Recipes of a budget by data set; ``full`` has one a noise.
@@ -39,6 +39,7 @@ class Plan:
         campaigns: A list a noise, with a campaign a seed.
         protocol: Name of the protocol.
         limit: Measure this many images; None for all.
+        without: Systems that are left out.
     """
 
     table: Table
@@ -46,6 +47,7 @@ class Plan:
     campaigns: dict[str, list[Campaign]]
     protocol: str
     limit: int | None
+    without: tuple[str, ...] = ()
 
     @property
     def points(self) -> list[Point]:
@@ -53,7 +55,14 @@ class Plan:
         texts = [text for row in self.table.rows for text in row.points]
         for claim in claims.about(self.table.name):
             texts += [text for c in claim.comparisons for text in (c.better, c.worse)]
-        return [Point.parse(text) for text in dict.fromkeys(texts)]
+        points = [Point.parse(text) for text in dict.fromkeys(texts)]
+        return [point for point in points if point.system not in self.without]
+
+    @property
+    def rows(self) -> list[Row]:
+        """Lines of the table that are measured."""
+        measured = set(map(str, self.points))
+        return [row for row in self.table.rows if measured.issuperset(row.points)]
 
     def missing(self) -> list[dict[str, Any]]:
         """Stages that will be trained: noise, seed, system and stage."""
@@ -79,6 +88,7 @@ def plan(
     run: Path | None,
     protocol: str,
     limit: int | None,
+    without: Sequence[str] = (),
 ) -> Plan:
     """Say what reproducing a table needs.
 
@@ -94,6 +104,7 @@ def plan(
         run: Directory of everything; ``runs/reproduce-DATASET-BUDGET`` by default.
         protocol: Name of the protocol.
         limit: Measure this many images.
+        without: Systems to leave out, such as ``bm3d``.
 
     Raises:
         SdabnError: If a name or a value is wrong.
@@ -104,6 +115,9 @@ def plan(
     if budget not in BUDGETS:
         raise SdabnError(f"There is no budget {budget!r}.", did_you_mean(budget, BUDGETS))
     Protocol.named(protocol, precision="", noise=None, seed=0)
+    for system in without:
+        if system not in SYSTEMS:
+            raise SdabnError(f"There is no system {system!r}.", did_you_mean(system, SYSTEMS))
     path = run or Path("runs") / f"reproduce-{file_name(plain)}-{budget}"
     root = None if data is None else str(data)
     campaigns = {
@@ -123,7 +137,7 @@ def plan(
         ]
         for noise in noises or table.noises(plain)
     }
-    return Plan(table, plain, campaigns, protocol, limit)
+    return Plan(table, plain, campaigns, protocol, limit, tuple(without))
 
 
 def _recipe_name(dataset: str, budget: str, noise: str) -> str:
@@ -177,7 +191,7 @@ def reproduce(
                 figures = examiner.measure(planned.points)
             for point in planned.points:
                 measured.setdefault(str(point), []).append(figures[point])
-        rows = [_row(row, planned, noise, measured) for row in planned.table.rows]
+        rows = [_row(row, planned, noise, measured) for row in planned.rows]
         found.append({"noise": noise, "rows": rows})
         judged += _judged(planned, noise, measured)
         protocol = Protocol.named(
@@ -221,7 +235,9 @@ def _row(row: Row, planned: Plan, noise: str, measured: dict[str, list[Figures]]
 def _judged(planned: Plan, noise: str, measured: dict[str, list[Figures]]) -> list[dict[str, Any]]:
     """Claims about the table: verdict, and every comparison here and in the paper."""
 
-    def difference(comparison: Comparison) -> Interval:
+    def difference(comparison: Comparison) -> Interval | None:
+        if not measured.keys() >= {comparison.better, comparison.worse}:
+            return None  # a system was left out
         of = psnr_difference if comparison.metric == "psnr" else miou_difference
         pair = (measured[comparison.better], measured[comparison.worse])
         better, worse = ([figures.per_image for figures in side] for side in pair)
