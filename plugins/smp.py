@@ -9,6 +9,8 @@ Reference:
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from difflib import get_close_matches
 
 import segmentation_models_pytorch as smp
@@ -92,6 +94,20 @@ def build_denoiser(
     """
     channels = in_channels + condition_channels
     return SmpDenoiser(_create(arch, encoder, in_channels=channels, classes=in_channels))
+
+
+def options_from(config: Mapping[str, object]) -> dict[str, object] | None:
+    """Options of the network that ``save_pretrained`` of this library has described.
+
+    Args:
+        config: Content of its ``config.json``; that of another library gives None.
+    """
+    found = {"arch": config.get("_model_class"), "encoder": config.get("encoder_name")}
+    named = all(isinstance(v, str) and re.fullmatch(r"[\w.-]+", v) for v in found.values())
+    return found if named else None
+
+
+build_segmenter.options_from = build_denoiser.options_from = options_from
 
 
 def _create(arch: str, encoder: str, *, in_channels: int, classes: int) -> nn.Module:

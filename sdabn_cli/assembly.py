@@ -6,9 +6,10 @@ from torch import nn
 
 from sdabn_cli import model, networks, registry
 from sdabn_cli.cascade import Cascade, Frozen, Unit, needs_segmenters
+from sdabn_cli.choices import PluginChoice
 from sdabn_cli.contracts import Dataset
 from sdabn_cli.errors import SdabnError
-from sdabn_cli.recipe import PluginChoice, Recipe
+from sdabn_cli.recipe import Recipe
 from sdabn_cli.runs import Run
 from sdabn_cli.schedule import Stage
 
@@ -37,13 +38,14 @@ def prefix_of(recipe: Recipe, stage: Stage) -> list[str]:
 
 
 def require_earlier(recipe: Recipe, run: Run, stage: Stage) -> None:
-    """Make sure that every stage this one builds on is finished.
+    """Make sure that every stage this one builds on is finished, or given by the recipe.
 
     Raises:
         SdabnError: As ``require``.
     """
     start = [stage.starts_from] if stage.starts_from else []
-    require(run, stage, [*start, *prefix_of(recipe, stage)])
+    needed = [*start, *prefix_of(recipe, stage)]
+    require(run, stage, [id_ for id_ in needed if not recipe.is_given(Stage.parse(id_))])
 
 
 def trained_network(recipe: Recipe, run: Run, stage: Stage, num_classes: int) -> nn.Module:

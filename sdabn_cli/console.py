@@ -7,6 +7,7 @@ import os
 import re
 import sys
 import time
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich import box
@@ -41,11 +42,15 @@ def printable(text: str) -> str:
 
 
 def show_error(error: SdabnError) -> None:
-    """Show a user's mistake as a panel on stderr."""
+    """Show a user's mistake as a panel on stderr, with a table below it if it has one."""
     content = Text(printable(error.problem))
     if error.hint:
         content.append(f"\n{printable(error.hint)}", style="dim")
     _errors.print(Panel(content, title="Error", title_align="left", border_style="red"))
+    if error.table:
+        _errors.print(_table(error.table.columns, error.table.rows))
+        if error.table.more:
+            _errors.print(Text(f"  and {error.table.more:,} more"))
 
 
 def say(message: str) -> None:
@@ -72,15 +77,33 @@ def emit_text(text: str) -> None:
 
 def show_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     """Show a table on stderr; columns of numbers are set right."""
-    table = Table(
-        title=Text(printable(title)), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD
-    )
+    table = _table(columns, rows)
+    table.title, table.title_justify, table.title_style = Text(printable(title)), "left", "bold"
+    people.print(table)
+
+
+def show_origins(stages: Iterable[Mapping[str, Any]]) -> None:
+    """Say which files the weights of stages are from: a line a file, as ``Origin.describe``."""
+    lines: dict[str, list[str]] = {}
+    for stage in stages:
+        if found := stage["init"]:
+            drawn = f"; drawn anew: {', '.join(found['drawn'])}" if found["drawn"] else ""
+            verb = "trained from" if found["trained"] else "given by"
+            place = f", its {found['place']!r}" if found["place"] else ""
+            line = f"{verb} {found['path']} (sha256 {found['sha256'][:12]}){place}{drawn}"
+            lines.setdefault("; ".join([line, *found["notes"]]), []).append(stage["id"])
+    for line, ids in lines.items():
+        say(f"  {', '.join(ids)}: {line}")
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD)
     for number, column in enumerate(columns):
         numeric = any(row[number][:1].isdigit() for row in rows)
-        table.add_column(column, justify="right" if numeric else "left")
+        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text(printable(cell)) for cell in row))
-    people.print(table)
+    return table
 
 
 def progress(*, show: bool = True) -> Progress:

@@ -14,6 +14,10 @@ parameters with defaults; the recipe and the command line (``name:option=value``
 | sdabn.datasets   | open(root, split, *, <own options>), or such a class | Dataset                |
 | sdabn.models     | a path, or a function without arguments giving one   | directory of a cascade |
 
+A function that builds networks may have an attribute ``options_from``, a function: it maps the
+content of a ``config.json`` that a library has put beside its weights to the options that build the
+network they belong to, or to None.
+
 A wrong option value is a ``ValueError`` that says what is allowed; missing or malformed data is a
 ``DatasetError`` that names the file and the expected layout. Nothing is downloaded and no setting
 of torch changed when a plug-in is imported or built. ``sdabn plugins check NAME`` checks all this.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from sdabn_cli import data, datasets, memory, networks, probing, registry
+from sdabn_cli import data, datasets, initial, memory, networks, probing, registry
 from sdabn_cli.assembly import (
     ensure_model,
     frozen_prefix,
@@ -29,6 +30,7 @@ from sdabn_cli.recipe import Recipe
 from sdabn_cli.runs import Run
 from sdabn_cli.schedule import KINDS, Stage, stages
 from sdabn_cli.tensorboard import require_tensorboard
+from sdabn_cli.validation import Validation
 
 
 @contextlib.contextmanager
@@ -50,6 +52,7 @@ def opened(recipe: Recipe, run: Run, compute: Compute, watcher: Watcher) -> Iter
         if processes.is_main:
             run.check_recipe(recipe)  # again: another training may have begun meanwhile
             run.claim(recipe, training.train.dataset.classes)
+            initial.bring(recipe, run, training.train.dataset.classes)
         processes.wait()
         yield training
 
@@ -71,6 +74,9 @@ def check(recipe: Recipe, run: Run, compute: Compute, watcher: Watcher) -> Train
     validation = datasets.open_split(recipe.data, recipe.data.validation_split)
     run.check_classes(train.classes)
     check_class_weights(recipe, train)
+    for found in initial.check(recipe, run, train.classes).values():
+        for note in found.notes:
+            watcher.warn(f"{found.path}: {note}.")
     decoded = data.DecodedCache(train, recipe.data.cache_mb)
     decoded.fill()
     data.check_examples(validation)
@@ -139,9 +145,31 @@ def train_stage(training: Training, stage: Stage) -> None:
         if compute.processes.is_main:
             loop.finish()
         training.watcher.finish(stage, loop.seconds)
+    elif recipe.is_given(stage):
+        measure_given(training, stage)
     compute.processes.wait()
     if compute.processes.is_main:
         ensure_model(run, recipe, training.train.dataset)
+
+
+def measure_given(training: Training, stage: Stage) -> None:
+    """Validate weights that the user gave, once.
+
+    That they fit says nothing about the order of their classes, or about the images they know.
+    """
+    directory, classes = training.run.stage(stage), training.train.dataset.classes
+    if any("validation" in entry for entry in directory.read_log()):
+        return
+    began, compute = time.perf_counter(), training.compute
+    network = trained_network(training.recipe, training.run, stage, len(classes))
+    prefix = compute.place(frozen_prefix(training.recipe, training.run, stage, len(classes)))
+    training.watcher.start(stage, step=0, steps=0)
+    figures = Validation(training, stage, compute.place(network), prefix).run(0)
+    seconds = time.perf_counter() - began
+    if compute.processes.is_main:
+        directory.log({"step": 0, "validation": figures, "seconds": seconds})
+    training.watcher.validated(0, figures)
+    training.watcher.finish(stage, seconds)
 
 
 def _finish_untrained(training: Training, stage: Stage, network: nn.Module) -> None:
@@ -170,11 +198,17 @@ def critic_of(training: Training, stage: Stage) -> nn.Module | None:
 
 
 def starting_network(training: Training, stage: Stage) -> nn.Module:
-    """Build a stage's network: S_i from S_{i-1}, D_i and s0 from random weights of their own."""
+    """Build a stage's network.
+
+    S_i starts from S_{i-1}; D_i and s0 from random weights of their own or from those that the
+    recipe gives.
+    """
     recipe = training.recipe
     torch.manual_seed(seed_from(recipe.seed, stage.id, "initial weights"))
     classes = training.train.dataset.classes
     network = networks.for_kind(recipe, stage.kind, num_classes=len(classes))
     if stage.starts_from:
         networks.load_weights(network, training.run.stage(stage.starts_from).weights)
+    else:
+        initial.start(network, recipe, training.run, stage.kind)
     return network

@@ -24,9 +24,9 @@ LAYERS = (
     {"loop", "validation", "job", "evaluation", "products", "export", "report"},
     {"inference", "execution", "noiselevel"},
     {"assembly", "tasks", "cascade", "data", "datasets", "networks", "metrics", "losses", "runs",
-     "model", "logits", "probing", "joint"},
-    {"contracts", "registry", "discovery", "recipe", "images", "device", "randomness", "schedule",
-     "console",
+     "model", "logits", "probing", "joint", "given", "initial"},
+    {"contracts", "registry", "discovery", "recipe", "choices", "origin", "checkpoints", "fitting",
+     "images", "device", "randomness", "schedule", "console",
      "tiling", "planes", "pixels", "tiff", "tiffheader", "tiffcolour", "encoding",
      "inputs", "overlay", "optimization",
      "augmentation", "batchnorm", "pictures", "stopping",
@@ -37,7 +37,7 @@ LAYERS = (
 )  # fmt: skip
 
 #: What a plug-in may import beside Python's own modules.
-OF_PLUGINS = ("torch", "timm", "segmentation_models_pytorch", "PIL", "numpy", "yaml",
+OF_PLUGINS = ("torch", "timm", "bm3d", "segmentation_models_pytorch", "PIL", "numpy", "yaml",
               "sdabn_cli.contracts", "sdabn_plugins")  # fmt: skip
 
 CORE_FILES = sorted(CORE.rglob("*.py"))

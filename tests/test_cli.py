@@ -19,7 +19,8 @@ from sdabn_cli.commands import app
 
 HEAVY = ("torch", "timm", "numpy", "pydantic")
 BUILT_IN = {
-    ("segmenter", "hrnet"), ("segmenter", "smp"), ("denoiser", "ddfn"), ("denoiser", "smp"),
+    ("segmenter", "hrnet"), ("segmenter", "smp"), ("segmenter", "joint"), ("denoiser", "bm3d"),
+    ("denoiser", "ddfn"), ("denoiser", "smp"),
     ("noise", "gaussian"), ("noise", "poisson"), ("noise", "poisson_gaussian"), ("noise", "jpeg"),
     ("noise", "speckle"), ("noise", "correlated"), ("noise", "blind"), ("dataset", "outdoorseg"),
     ("dataset", "camvid"), ("dataset", "cityscapes"),
@@ -115,7 +116,7 @@ def test_plugins_list_gives_the_built_ins_as_json_and_nothing_else():
     assert result.returncode == 0
     assert result.stderr == ""
     listed = [p for p in json.loads(result.stdout) if p["distribution"] == "sdabn"]
-    assert len(listed) == 17
+    assert len(listed) == len(BUILT_IN)
     assert {(p["kind"], p["name"]) for p in listed} == BUILT_IN
     keys = {"name", "kind", "distribution", "version", "state", "reason", "target"}
     assert all(p.keys() == keys for p in listed)

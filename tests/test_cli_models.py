@@ -174,7 +174,7 @@ def test_a_registered_model_has_its_distributions_licence_unless_the_card_says_a
     register, model, tmp_path
 ):
     register("mine")
-    (metadata,) = tmp_path.glob("site/dist-mine/*.dist-info/METADATA")
+    (metadata,) = tmp_path.glob("site/dist-mine-*/*.dist-info/METADATA")
     metadata.write_text(metadata.read_text() + "License-Expression: MIT\n")
 
     assert shown("mine")["licence"] == "MIT"

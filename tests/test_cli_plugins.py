@@ -62,7 +62,7 @@ def test_show_tells_a_segmenters_stride_and_choices():
     assert facts["receptive_field"] == "the whole image"
     (variant,) = facts["options"]
     assert variant["default"] == "w18_small_v2"
-    assert variant["type"].startswith("w18_small | w18_small_v2 | w18 | ")
+    assert variant["type"].startswith("w18_small | w18_small_v2 | w22_plus | w18 | ")
 
 
 def test_show_lists_every_kind_that_has_the_name():

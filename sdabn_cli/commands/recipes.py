@@ -71,12 +71,14 @@ def copy_recipe(
 def check_recipe(
     name: Annotated[str, typer.Argument(help="Name or path of a recipe.")], json: Json = False
 ) -> None:
-    """Validate a recipe, its plug-ins and their options; the data is not needed."""
+    """Validate a recipe, its plug-ins, their options and given weights; the data is not needed."""
     from sdabn_cli import recipe
     from sdabn_cli.console import emit, say
-    from sdabn_cli.plan import check_plugins
+    from sdabn_cli.plan import check_given, check_plugins
 
-    check_plugins(recipe.load(name))
+    loaded = recipe.load(name)
+    check_plugins(loaded)
+    check_given(loaded)
     if json:
         emit({"recipe": name, "valid": True})
     say(f"{name} is a valid recipe.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -77,13 +78,20 @@ def cascade(
 
 
 def _report(plan: dict[str, Any], as_json: bool) -> None:
-    from sdabn_cli.console import emit, show_table
+    from sdabn_cli.console import emit, show_origins, show_table
 
     if as_json:
         emit(plan)
         return
     rows: list[list[Any]] = [
-        [s["id"], s["backbone"], f"{s['parameters']:,}", s["starts_from"] or "-", s["status"]]
+        [
+            s["id"],
+            s["backbone"],
+            f"{s['parameters']:,}",
+            s["starts_from"] or (Path(s["init"]["path"]).name if s["init"] else "-"),
+            s["status"],
+        ]
         for s in plan["stages"]
     ]
     show_table(plan["run"], ["stage", "backbone", "parameters", "starts from", "status"], rows)
+    show_origins(plan["stages"])
