@@ -10,6 +10,9 @@ from pathlib import Path
 
 from PIL import Image
 
+#: What a name may hold whose author means harm.
+HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>&amp;{{ 7*7 }}"
+
 #: Elements that have no end.
 VOID = {"img", "input", "link", "meta", "br", "hr"}
 

@@ -58,3 +58,13 @@ def test_a_package_made_as_the_page_on_models_says_is_a_model(third_party, tmp_p
     sdabn_cli.save("street", folder / "mine", units=1)
 
     assert len(sdabn_cli.load("mine")) == 1
+
+
+def test_the_page_on_reports_makes_one():
+    (block,) = blocks("reports.md")
+
+    exec(compile(block, "reports.md", "exec"), {})
+
+    text = Path("mine.html").read_text(encoding="utf-8")
+    assert "A grey image." in text
+    assert text.count("data:image/png") == 2

@@ -13,7 +13,7 @@ from xml.etree import ElementTree as xml
 from markupsafe import Markup
 
 from sdabn_cli.console import printable
-from sdabn_cli.report.content import BarChart, LineChart
+from sdabn_cli.report.content import BarChart, LineChart, Series
 from sdabn_cli.report.figures import digits_of, is_known, ticks, written
 
 #: Size of a chart in its own units; shown about as large on a telephone.
@@ -86,8 +86,9 @@ def lines(chart: LineChart) -> Markup:
         _text(root, name, across.at(value), HEIGHT - BOTTOM + 19, "middle")
     _line(root, "axis", left, HEIGHT - BOTTOM, WIDTH - RIGHT, HEIGHT - BOTTOM)
     _text(root, chart.x, (left + WIDTH - RIGHT) / 2, HEIGHT - 8, "middle", "label")
-    for number in range(len(chart.series)):
-        _curve(root, chart, number, across, up)
+    for number, series in enumerate(chart.series):
+        style = number if series.style is None else series.style
+        _curve(root, series, style, across, up, labelled=len(chart.series) == 1)
     return _markup(root)
 
 
@@ -122,10 +123,11 @@ def _picture(chart: LineChart) -> xml.Element:
     return root
 
 
-def _curve(root: xml.Element, chart: LineChart, number: int, across: _Axis, up: _Axis) -> None:
-    series = chart.series[number]
+def _curve(
+    root: xml.Element, series: Series, style: int, across: _Axis, up: _Axis, *, labelled: bool
+) -> None:
     group = xml.SubElement(root, "g")
-    group.set("class", f"series s{number % STYLES}" + (" dashed" if series.dashed else ""))
+    group.set("class", f"series s{style % STYLES}" + (" dashed" if series.dashed else ""))
     known = [(x, y) for x, y in series.points if is_known(y)]
     places = [(across.at(x), up.at(y)) for x, y in known]
     if len(places) > 1:
@@ -133,11 +135,11 @@ def _curve(root: xml.Element, chart: LineChart, number: int, across: _Axis, up: 
     if len(places) > MARKED:
         return
     for (x, y), (value_x, value) in zip(places, known, strict=True):
-        marker = xml.SubElement(group, "path", d=MARKERS[number % len(MARKERS)])
+        marker = xml.SubElement(group, "path", d=MARKERS[style % len(MARKERS)])
         marker.set("transform", f"translate({x} {y})")
         title = f"{series.name}: {written(value)} at {value_x:g}"
         xml.SubElement(marker, "title").text = printable(title)
-        if len(chart.series) == 1 and len(known) <= LABELLED:
+        if labelled and len(known) <= LABELLED:
             below = _is_low([place for _, place in places], places.index((x, y)))
             _text(root, written(float(value)), x, y + (18 if below else -9), "middle", "value")
 

@@ -80,11 +80,14 @@ class Series:
         name: In the legend.
         points: (x, y); those without a finite y are left out.
         dashed: For lines to compare with, such as published figures.
+        style: Number of its colour and marker, for lines that belong together; its place among
+            the curves by default.
     """
 
     name: str
     points: Sequence[tuple[float, float | None]]
     dashed: bool = False
+    style: int | None = None
 
 
 @dataclass(frozen=True)

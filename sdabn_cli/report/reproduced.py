@@ -114,23 +114,43 @@ def _curves(told: Mapping[str, Any], each: Mapping[str, Any]) -> list[Block]:
     """PSNR and mIoU along the rows of tables that have an axis, here and in the paper."""
     if told["table"] not in AXES:
         return []
+    axis = AXES[told["table"]]
     charts: list[Block] = []
     for key, (name, unit, span) in CURVES.items():
-        lines: dict[tuple[str, str], list[tuple[float, float | None]]] = {}
-        for row in each["rows"]:
-            place = ALONG.fullmatch(row["label"])
-            for whose in ("here", "paper"):
-                if place and key in (figures := _figures(row, whose)):
-                    point = (float(place["place"]), figures[key])
-                    lines.setdefault((place["series"], whose), []).append(point)
-        axis = AXES[told["table"]]
-        series = [
-            Series(whose if line == axis else f"{line}, {whose}", points, whose == "paper")
-            for (line, whose), points in lines.items()
-        ]
-        if series:
+        if lines := _lines(each["rows"], key):
+            series = _series(lines, axis)
             charts.append(LineChart(f"{name} over {axis}", axis, unit, series, span))
     return charts
+
+
+def _lines(
+    rows: Sequence[Mapping[str, Any]], key: str
+) -> dict[tuple[str, str], list[tuple[float, float | None]]]:
+    """Points of a figure by what a row's label begins with, and whose figure it is."""
+    lines: dict[tuple[str, str], list[tuple[float, float | None]]] = {}
+    for row in rows:
+        place = ALONG.fullmatch(row["label"])
+        for whose in ("here", "paper"):
+            if place and key in (figures := _figures(row, whose)):
+                point = (float(place["place"]), figures[key])
+                lines.setdefault((place["series"], whose), []).append(point)
+    return lines
+
+
+def _series(
+    lines: Mapping[tuple[str, str], Sequence[tuple[float, float | None]]], axis: str
+) -> list[Series]:
+    """Curves, of which the paper's has the colour of the one here that it belongs to."""
+    styles = {name: number for number, name in enumerate(dict.fromkeys(name for name, _ in lines))}
+    return [
+        Series(
+            whose if name == axis else f"{name}, {whose}",
+            points,
+            dashed=whose == "paper",
+            style=styles[name],
+        )
+        for (name, whose), points in lines.items()
+    ]
 
 
 def _claim(each: Mapping[str, Any]) -> Claim:

@@ -9,7 +9,7 @@ from sdabn_cli.report.album import Album
 from sdabn_cli.report.content import Comparison, Gallery
 from sdabn_cli.report.looking import compare, merge
 from sdabn_cli.report.measured import gallery
-from sdabn_cli.reproduction.campaign import CLEAN, order
+from sdabn_cli.reproduction.campaign import CLEAN, FIRST, order
 from sdabn_cli.reproduction.measuring import Examiner, open_validation
 from sdabn_cli.reproduction.reproducing import Plan
 from sdabn_cli.reproduction.systems import Point
@@ -43,7 +43,8 @@ def _deepest(points: list[Point]) -> list[Point]:
     for point in sorted(points, key=lambda each: order(each.stage)):
         if point.stage != CLEAN and not point.behind:
             last[point.system] = point
-    return list(last.values())
+    # The paper's own system last: what is shown first is the last estimate.
+    return sorted(last.values(), key=lambda point: point.system == FIRST)
 
 
 def _fill(album: Album, examiner: Examiner, points: list[Point], noise: str, wanted: int) -> None:
