@@ -3,8 +3,7 @@
 Reference:
     Xu et al., "Synergy Between Semantic Segmentation and Image Denoising via Alternate Boosting",
     https://arxiv.org/abs/2102.12095, Fig. 3. DDFN: Chen et al., "Real-world Image Denoising with
-    Deep Boosting", TPAMI 2019. SFT: Wang et al., "Recovering Realistic Texture in Image
-    Super-resolution by Deep Spatial Feature Transform", CVPR 2018.
+    Deep Boosting", TPAMI 2019.
 
 Built with ``condition_channels=0`` it is the plain DDFN (60,784 parameters), the paper's D_0; with
 19 channels it has 114,176.
@@ -12,40 +11,14 @@ Built with ``condition_channels=0`` it is the plain DDFN (60,784 parameters), th
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-ENCODED_CHANNELS = 16
+from sdabn_plugins.modulation import SpatialFeatureTransform, condition_encoder
+
 BASE_CHANNELS = 32
 GROWTH = 8
-LEAK = 0.1
-
-
-class SpatialFeatureTransform(nn.Module):
-    """Scale and shift features by maps computed from the encoded condition.
-
-    F' = F * (gamma + 1) + beta, gamma and beta being two 1x1 convolutions deep.
-    """
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.gamma = self._coefficients(channels)
-        self.beta = self._coefficients(channels)
-
-    @staticmethod
-    def _coefficients(channels: int) -> nn.Sequential:
-        return nn.Sequential(
-            nn.Conv2d(ENCODED_CHANNELS, 32, 1),
-            nn.LeakyReLU(LEAK, inplace=True),
-            nn.Conv2d(32, channels, 1),
-        )
-
-    def forward(self, features: Tensor, encoded: Tensor) -> Tensor:
-        """Map features (N, C, H, W) and the encoded condition (N, 16, H, W) to (N, C, H, W)."""
-        return torch.addcmul(self.beta(encoded), features, self.gamma(encoded) + 1)
 
 
 class MultiScaleFeatures(nn.Module):
@@ -107,7 +80,7 @@ class DDFN(nn.Module):
         # Three pixels for the features and three for every block.
         self.receptive_field = 3 * (blocks + 1)
         self.features = MultiScaleFeatures(in_channels)
-        self.encode = _condition_encoder(condition_channels) if conditioned else None
+        self.encode = condition_encoder(condition_channels) if conditioned else None
         self.blocks = nn.ModuleList(
             FusionBlock(BASE_CHANNELS + GROWTH * k, conditioned=conditioned) for k in range(blocks)
         )
@@ -137,14 +110,6 @@ class DDFN(nn.Module):
 
 def _conv3(in_channels: int, out_channels: int, *, dilation: int) -> nn.Conv2d:
     return nn.Conv2d(in_channels, out_channels, 3, padding=dilation, dilation=dilation)
-
-
-def _condition_encoder(channels: int) -> nn.Sequential:
-    widths = [channels, 16, 32, 64, 32, ENCODED_CHANNELS]
-    layers: list[nn.Module] = []
-    for wide_in, wide_out in pairwise(widths):
-        layers += [nn.Conv2d(wide_in, wide_out, 1), nn.LeakyReLU(LEAK, inplace=True)]
-    return nn.Sequential(*layers[:-1])
 
 
 def build(*, condition_channels: int, in_channels: int = 3, blocks: int = 8) -> nn.Module:

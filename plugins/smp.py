@@ -1,7 +1,8 @@
 """Segmenter and denoiser ``smp``: any network of segmentation-models-pytorch (MIT).
 
-``smp:arch=Unet,encoder=resnet34`` names an architecture and an encoder as that library does. As a
-denoiser the network gets the condition's channels beside the image's and returns the estimate.
+``smp:arch=Unet,encoder=resnet34`` names an architecture and an encoder as that library does;
+encoders of timm have ``tu-`` in front of their names. As a denoiser the network gets the channels
+of the condition beside those of the image.
 
 Reference:
     https://github.com/qubvel-org/segmentation_models.pytorch
@@ -11,75 +12,103 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from difflib import get_close_matches
 
-import segmentation_models_pytorch as smp
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sdabn_plugins import smp_networks
+from sdabn_plugins.residual import ImageShare
+
+#: Stages of a denoiser's encoder. With five, maps of crops of 64 pixels end at 2x2, nearly all of
+#: them next to the padding, and the statistics of batch norm do not hold for whole images.
+SHALLOW = 3
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-
-#: A multiple of every encoder's output stride.
-STRIDE = 32
 
 
 class SmpSegmenter(nn.Module):
     """An smp network that takes an image in [0, 1] and normalises it itself."""
 
-    stride = STRIDE
     receptive_field = None
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, stride: int, in_channels: int) -> None:
         super().__init__()
         self.network = network
-        mean, std = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)
-        self.register_buffer("mean", mean.view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", std.view(1, 3, 1, 1), persistent=False)
+        self.stride = stride
+        mean, std = (IMAGENET_MEAN, IMAGENET_STD) if in_channels == 3 else ((0.5,), (0.25,))
+        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Map an image (N, 3, H, W) in [0, 1] to logits (N, K, h, w)."""
+        """Map an image (N, 3, H, W) in [0, 1] to logits (N, K, H, W)."""
         return self.network((image - self.mean) / self.std)
 
 
 class SmpDenoiser(nn.Module):
-    """An smp network that takes image and condition and returns the estimate, at any size."""
+    """An smp network that takes image and condition and returns the estimate, at any size.
+
+    Args:
+        network: The network.
+        stride: What its images must be multiples of.
+        residual: Whether the network gives what is to be added to the image.
+    """
 
     receptive_field = None
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, stride: int, *, residual: bool) -> None:
         super().__init__()
         self.network = network
+        self.stride = stride
+        self.share = ImageShare() if residual else None
 
     def forward(self, image: Tensor, condition: Tensor | None) -> Tensor:
         """Map an image (N, 3, H, W) and its condition (N, K, H, W) to the estimate (N, 3, H, W)."""
         height, width = image.shape[-2:]
         stacked = image if condition is None else torch.cat([image, condition], dim=1)
-        padding = (0, -width % STRIDE, 0, -height % STRIDE)
-        estimate = self.network(F.pad(stacked, padding, mode="replicate"))
-        return estimate[..., :height, :width]
+        padding = (0, -width % self.stride, 0, -height % self.stride)
+        found = self.network(F.pad(stacked, padding, mode="replicate"))[..., :height, :width]
+        return found if self.share is None else self.share(image) + found
 
 
 def build_segmenter(
-    *, num_classes: int, in_channels: int = 3, arch: str = "Unet", encoder: str = "resnet34"
+    *,
+    num_classes: int,
+    in_channels: int = 3,
+    arch: str = "Unet",
+    encoder: str = "resnet34",
+    depth: int | None = None,
 ) -> nn.Module:
     """Build an smp segmenter with random weights.
 
     Args:
         num_classes: Number of classes K.
-        in_channels: Channels of the image, 3.
+        in_channels: Channels of the image; three are normalised with ImageNet's statistics.
         arch: Architecture, such as Unet, FPN or DeepLabV3Plus.
         encoder: Encoder, such as resnet34, mit_b0 or tu-convnext_tiny.
+        depth: Stages of the encoder, each half as large as the one before; the default is the
+            architecture's own, 5 for most.
 
     Raises:
-        ValueError: If there is no such architecture or encoder.
+        ValueError: If there is no such architecture or encoder, or they do not fit.
     """
-    return SmpSegmenter(_create(arch, encoder, in_channels=in_channels, classes=num_classes))
+    fitted = smp_networks.create(
+        arch, encoder, depths=[depth], in_channels=in_channels, classes=num_classes
+    )
+    # Nothing is removed: weights that the library itself has stored fit.
+    smp_networks.freeze(fitted.network, fitted.unused)
+    return SmpSegmenter(fitted.network, fitted.stride, in_channels)
 
 
 def build_denoiser(
-    *, condition_channels: int, in_channels: int = 3, arch: str = "Unet", encoder: str = "resnet18"
+    *,
+    condition_channels: int,
+    in_channels: int = 3,
+    arch: str = "Unet",
+    encoder: str = "resnet18",
+    depth: int | None = None,
+    residual: bool = False,
 ) -> nn.Module:
     """Build an smp denoiser with random weights; the condition is concatenated to the image.
 
@@ -88,12 +117,23 @@ def build_denoiser(
         in_channels: Channels of the image and of the estimate.
         arch: Architecture, such as Unet, FPN or DeepLabV3Plus.
         encoder: Encoder, such as resnet34, mit_b0 or tu-convnext_tiny.
+        depth: Stages of the encoder, each half as large as the one before; the default is 3, or the
+            architecture's own number where that is impossible.
+        residual: Whether the network finds what is to be added to the image instead of the estimate
+            itself; for weak noise, since its maps of half the size lose what is fine.
 
     Raises:
-        ValueError: If there is no such architecture or encoder.
+        ValueError: If there is no such architecture or encoder, or they do not fit.
     """
+    # A vision transformer has no stages of different sizes that could be left out.
+    depths = [depth] if depth is not None or arch == "DPT" else [SHALLOW, None]
     channels = in_channels + condition_channels
-    return SmpDenoiser(_create(arch, encoder, in_channels=channels, classes=in_channels))
+    fitted = smp_networks.create(
+        arch, encoder, depths=depths, in_channels=channels, classes=in_channels
+    )
+    smp_networks.remove(fitted, channels)
+    smp_networks.freeze(fitted.network, fitted.unused)
+    return SmpDenoiser(fitted.network, fitted.stride, residual=residual)
 
 
 def options_from(config: Mapping[str, object]) -> dict[str, object] | None:
@@ -108,25 +148,3 @@ def options_from(config: Mapping[str, object]) -> dict[str, object] | None:
 
 
 build_segmenter.options_from = build_denoiser.options_from = options_from
-
-
-def _create(arch: str, encoder: str, *, in_channels: int, classes: int) -> nn.Module:
-    archs = sorted(n for n in dir(smp) if isinstance(getattr(smp, n), type))
-    _check("arch", arch, archs)
-    if not encoder.startswith("tu-"):  # those are timm's, which checks them itself
-        _check("encoder", encoder, smp.encoders.get_encoder_names())
-    elif ":" in encoder:  # timm would read files or a hub, and models come from strangers as well
-        raise ValueError(f"encoder {encoder!r} names a place; allowed are timm's own networks")
-    try:
-        return smp.create_model(
-            arch, encoder, encoder_weights=None, in_channels=in_channels, classes=classes
-        )
-    except RuntimeError as error:  # timm's answer to a name it does not know
-        raise ValueError(f"encoder {encoder!r} cannot be built for {arch}: {error}") from error
-
-
-def _check(option: str, value: str, allowed: list[str]) -> None:
-    if value not in allowed:
-        nearest = get_close_matches(value, allowed, n=1)
-        hint = f"did you mean {nearest[0]!r}?" if nearest else f"allowed: {', '.join(allowed)}"
-        raise ValueError(f"there is no {option} {value!r}; {hint}")

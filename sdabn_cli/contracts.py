@@ -18,6 +18,10 @@ A function that builds networks may have an attribute ``options_from``, a functi
 content of a ``config.json`` that a library has put beside its weights to the options that build the
 network they belong to, or to None.
 
+An option may be a plug-in itself: one of the type ``DenoiserBuilder`` or ``SegmenterBuilder`` has
+a name, with or without options, as its default, and arrives as a function that builds what was
+named. Users write ``outer:inner=name`` or ``outer:inner=[name:option=value,option=value]``.
+
 A wrong option value is a ``ValueError`` that says what is allowed; missing or malformed data is a
 ``DatasetError`` that names the file and the expected layout. Nothing is downloaded and no setting
 of torch changed when a plug-in is imported or built. ``sdabn plugins check NAME`` checks all this.
@@ -32,7 +36,7 @@ from sdabn_cli.errors import SdabnError
 
 if TYPE_CHECKING:
     import numpy as np
-    from torch import Generator, Tensor
+    from torch import Generator, Tensor, nn
 
 DEFAULT_STRIDE = 32
 
@@ -57,6 +61,20 @@ class Denoiser(Protocol):
         From the second unit on the image is noisy + estimate, so its nominal range is [0, 2].
         The condition is None exactly when the denoiser was built with ``condition_channels=0``.
         """
+
+
+class SegmenterBuilder(Protocol):
+    """An option that is a segmenter."""
+
+    def __call__(self, *, num_classes: int, in_channels: int = 3) -> nn.Module:
+        """Build it with random weights."""
+
+
+class DenoiserBuilder(Protocol):
+    """An option that is a denoiser."""
+
+    def __call__(self, *, condition_channels: int, in_channels: int = 3) -> nn.Module:
+        """Build it with random weights; ``condition_channels=0`` builds it without condition."""
 
 
 class NoiseModel(Protocol):

@@ -14,8 +14,8 @@ import math
 
 from torch import Tensor, nn
 
-from sdabn_cli import networks, registry
 from sdabn_cli.cascade import Cascade, Unit, stride_of
+from sdabn_cli.contracts import DenoiserBuilder, SegmenterBuilder
 
 
 class Joint(nn.Module):
@@ -38,8 +38,8 @@ def build(
     num_classes: int,
     in_channels: int = 3,
     segmenters: int = 2,
-    segmenter: str = "hrnet",
-    denoiser: str = "ddfn",
+    segmenter: SegmenterBuilder = "hrnet",
+    denoiser: DenoiserBuilder = "ddfn",
 ) -> nn.Module:
     """Build the network with random weights.
 
@@ -47,8 +47,8 @@ def build(
         num_classes: Number of classes K.
         in_channels: Channels of the image, 3.
         segmenters: Number of segmenters, at least 2, with a denoiser between any two.
-        segmenter: Plug-in of the segmenters; options are given in a recipe's mapping.
-        denoiser: Plug-in of the denoisers, guided by the probabilities before them.
+        segmenter: Plug-in of the segmenters, by name or as ``[name:option=value,…]``.
+        denoiser: Plug-in of the denoisers, guided by the probabilities before them, likewise.
 
     Raises:
         ValueError: If there are fewer than two segmenters, or other than 3 channels.
@@ -58,17 +58,8 @@ def build(
         raise ValueError(f"segmenters must be at least 2, not {segmenters}")
     if in_channels != 3:
         raise ValueError(f"in_channels must be 3, not {in_channels}")
-
-    def new_segmenter() -> nn.Module:
-        name, options = registry.parse(segmenter)
-        return networks.build_segmenter(name, options, num_classes=num_classes)
-
-    name, options = registry.parse(denoiser)
     units = [
-        Unit(
-            new_segmenter(),
-            networks.build_denoiser(name, options, condition_channels=num_classes),
-        )
+        Unit(segmenter(num_classes=num_classes), denoiser(condition_channels=num_classes))
         for _ in range(segmenters - 1)
     ]
-    return Joint(Cascade([*units, Unit(new_segmenter())]))
+    return Joint(Cascade([*units, Unit(segmenter(num_classes=num_classes))]))

@@ -8,13 +8,19 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_origin, get_type_hints
 
+from sdabn_cli.contracts import DenoiserBuilder, SegmenterBuilder
 from sdabn_cli.discovery import GROUPS, Plugin, normalized, plugins
 from sdabn_cli.errors import SdabnError, did_you_mean
+from sdabn_cli.specs import format_spec, parse, split, without_brackets
 
-__all__ = ["GROUPS", "Plugin", "plugins"]
+__all__ = ["GROUPS", "Plugin", "format_spec", "parse", "plugins"]
+
+#: Types of options that are plug-ins themselves, and the kinds they name.
+NESTED = {DenoiserBuilder: "denoiser", SegmenterBuilder: "segmenter"}
 
 #: Parameters that the framework fills in; a user cannot set them.
 FRAMEWORK_PARAMETERS = {"num_classes", "condition_channels", "in_channels", "root", "split"}
@@ -89,30 +95,6 @@ def kinds_of(name: str, kind: str | None = None) -> list[str]:
     return found
 
 
-def parse(spec: str) -> tuple[str, dict[str, str]]:
-    """Split ``name:option=value,option=value`` into the name and its options.
-
-    Raises:
-        SdabnError: If an option is not of the form ``option=value``.
-    """
-    name, _, rest = spec.partition(":")
-    options: dict[str, str] = {}
-    for part in filter(None, rest.split(",")):
-        key, equals, value = part.partition("=")
-        if not equals or not key.strip():
-            raise SdabnError(
-                f"{spec!r}: {part!r} is not of the form option=value.",
-                f"Write it like {name}:option=value,option=value.",
-            )
-        options[key.strip()] = value.strip()
-    return name.strip(), options
-
-
-def format_spec(name: str, options: Mapping[str, Any]) -> str:
-    """Write a name and its options the way ``parse`` reads them."""
-    return name + (":" if options else "") + ",".join(f"{k}={v}" for k, v in options.items())
-
-
 def build(kind: str, name: str, options: Mapping[str, Any], **given: Any) -> Any:
     """Load a plug-in and call it with its own options and what the framework gives.
 
@@ -174,19 +156,63 @@ def check_options(
                 did_you_mean(key, allowed),
             )
     hints = annotations_of(function)
+    nested = {n: kind for n in allowed for t, kind in NESTED.items() if hints.get(n) is t}
     fields = {
         name: (hints.get(name, Any), ... if p.default is p.empty else p.default)
         for name, p in allowed.items()
+        if name not in nested
     }
     model = create_model("Options", __config__=ConfigDict(arbitrary_types_allowed=True), **fields)
+    given = {name: value for name, value in options.items() if name not in nested}
     try:
-        values = model(**options)
+        values = model(**{n: _listed(value, hints.get(n)) for n, value in given.items()})
     except ValidationError as error:
         problems = "; ".join(
             f"{e['loc'][0]}={options.get(str(e['loc'][0]))!r}: {e['msg']}" for e in error.errors()
         )
         raise SdabnError(f"The {plugin.kind} {plugin.name!r} refuses {problems}.") from error
-    return {name: getattr(values, name) for name in options}
+    builders = {
+        name: _builder(kind, options.get(name, allowed[name].default))
+        for name, kind in nested.items()
+    }
+    return {name: getattr(values, name) for name in given} | builders
+
+
+def _listed(value: Any, hint: Any) -> Any:
+    """``[1,2]`` as a list where the option is one."""
+    if isinstance(value, str) and get_origin(hint) in (list, tuple):
+        return [part.strip() for part in split(without_brackets(value)) if part.strip()]
+    return value
+
+
+def _builder(kind: str, choice: Any) -> Callable[..., Any]:
+    """The function that builds the plug-in which an option names.
+
+    Args:
+        kind: Its kind.
+        choice: Text that ``parse`` reads, or a mapping of ``name`` and ``options``.
+
+    Raises:
+        SdabnError: If it is neither, or there is no such plug-in.
+    """
+    if isinstance(choice, str):
+        name, options = parse(choice)
+    elif isinstance(choice, Mapping) and isinstance(choice.get("name"), str):
+        unknown = sorted(choice.keys() - {"name", "options"})
+        if unknown:
+            raise SdabnError(
+                f"The {kind} {choice['name']!r} is given with {unknown[0]!r}.",
+                "Allowed: name, options.",
+            )
+        name, options = choice["name"], choice.get("options") or {}
+    else:
+        raise SdabnError(
+            f"{choice!r} names no {kind}.",
+            f"Write it like name, or [name:option=value]. "
+            f"{did_you_mean('', (plugin.name for plugin in plugins(kind)))}",
+        )
+    find(kind, name)
+    return partial(build, kind, name, options)
 
 
 def annotations_of(function: Callable[..., Any]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from sdabn_cli.commands import app
 HEAVY = ("torch", "timm", "numpy", "pydantic")
 BUILT_IN = {
     ("segmenter", "hrnet"), ("segmenter", "smp"), ("segmenter", "joint"), ("denoiser", "bm3d"),
+    ("denoiser", "dncnn"), ("denoiser", "nafnet"), ("denoiser", "sft"),
     ("denoiser", "ddfn"), ("denoiser", "smp"),
     ("noise", "gaussian"), ("noise", "poisson"), ("noise", "poisson_gaussian"), ("noise", "jpeg"),
     ("noise", "speckle"), ("noise", "correlated"), ("noise", "blind"), ("dataset", "outdoorseg"),

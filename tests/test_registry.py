@@ -213,8 +213,16 @@ def test_a_model_is_a_path_or_a_function_that_gives_one(third_party, value):
         ("gaussian:sigma=25", "gaussian", {"sigma": "25"}),
         ("smp:arch=Unet,encoder=resnet34", "smp", {"arch": "Unet", "encoder": "resnet34"}),
         ("odd:formula=a=b", "odd", {"formula": "a=b"}),
+        ("sft:denoiser=dncnn:depth=17", "sft", {"denoiser": "dncnn:depth=17"}),
+        (
+            "sft:denoiser=[dncnn:depth=17,width=48],last=1",
+            "sft",
+            {"denoiser": "[dncnn:depth=17,width=48]", "last": "1"},
+        ),
+        ("sft:denoiser=[sft:denoiser=[a:b=1,c=2],d=3]", "sft",
+         {"denoiser": "[sft:denoiser=[a:b=1,c=2],d=3]"}),
     ],
-)
+)  # fmt: skip
 def test_a_written_choice_is_read_and_written_back(spec, name, options):
     assert registry.parse(spec) == (name, options)
     assert registry.format_spec(name, options) == spec
@@ -231,3 +239,90 @@ def test_spaces_around_a_written_choice_do_not_matter():
 def test_an_option_without_name_is_refused(spec):
     with pytest.raises(SdabnError, match="is not of the form option=value"):
         registry.parse(spec)
+
+
+@pytest.mark.parametrize(
+    ("options", "written"),
+    [
+        ({"denoiser": {"name": "dncnn"}}, "sft:denoiser=dncnn"),
+        (
+            {"denoiser": {"name": "dncnn", "options": {"depth": 17, "width": 48}}},
+            "sft:denoiser=[dncnn:depth=17,width=48]",
+        ),
+        ({"sizes": [1, 2]}, "sft:sizes=[1,2]"),
+    ],
+)
+def test_structured_options_are_written_in_brackets(options, written):
+    assert registry.format_spec("sft", options) == written
+
+
+def test_brackets_around_a_whole_choice_do_not_matter():
+    assert registry.parse("[ddfn:blocks=2]") == ("ddfn", {"blocks": "2"})
+
+
+@pytest.mark.parametrize("spec", ["sft:denoiser=[dncnn:depth=3", "sft:denoiser=dncnn:depth=3]"])
+def test_a_bracket_without_partner_is_refused(spec):
+    with pytest.raises(
+        SdabnError, match=r"a bracket has no partner.*\n.*option=\[name:option=value"
+    ):
+        registry.parse(spec)
+
+
+OUTER = """
+from sdabn_cli.contracts import DenoiserBuilder
+
+def build(*, condition_channels: int, in_channels: int = 3,
+          inner: DenoiserBuilder = "ddfn:blocks=2", sizes: tuple[int, ...] = (1,)):
+    network = inner(condition_channels=condition_channels, in_channels=in_channels)
+    network.sizes = sizes
+    return network
+"""
+
+
+@pytest.fixture
+def outer(third_party):
+    """Register a denoiser called ``outer`` with an option that is a denoiser."""
+    third_party("outer", "[sdabn.denoisers]\nouter = outer_denoiser:build\n", outer_denoiser=OUTER)
+
+    def build(**options):
+        return networks.build_denoiser("outer", options, condition_channels=2)
+
+    return build
+
+
+@pytest.mark.parametrize(
+    ("options", "blocks"),
+    [
+        ({}, 2),
+        ({"inner": "ddfn"}, 8),
+        ({"inner": "ddfn:blocks=1"}, 1),
+        ({"inner": "[ddfn:blocks=3]"}, 3),
+        ({"inner": {"name": "ddfn", "options": {"blocks": 4}}}, 4),
+        ({"inner": "[outer:inner=[ddfn:blocks=5],sizes=[3,4]]"}, 5),
+    ],
+)
+def test_an_option_may_be_a_plugin_with_options_of_its_own(outer, options, blocks):
+    assert len(outer(**options).blocks) == blocks
+
+
+def test_an_option_may_be_a_list(outer):
+    assert outer(sizes="[3,4]").sizes == (3, 4)
+    assert outer(sizes=[5, 6]).sizes == (5, 6)
+    with pytest.raises(SdabnError, match=r"refuses sizes='\[3,x\]': .*valid integer"):
+        outer(sizes="[3,x]")
+
+
+@pytest.mark.parametrize(
+    ("inner", "message"),
+    [
+        ("dffn", r"no denoiser plug-in called 'dffn'.\nDid you mean 'ddfn'"),
+        ("hrnet", "no denoiser plug-in called 'hrnet'"),
+        ("ddfn:block=3", r"denoiser 'ddfn' has no option 'block'.\nDid you mean 'blocks'"),
+        ("ddfn:blocks=0", "ddfn:blocks=0: blocks must be at least 1"),
+        (3, r"3 names no denoiser.\n.*Allowed: .*ddfn"),
+        ({"name": "ddfn", "blocks": 3}, r"'ddfn' is given with 'blocks'.\nAllowed: name, options"),
+    ],
+)
+def test_a_plugin_that_an_option_cannot_be_is_refused(outer, inner, message):
+    with pytest.raises(SdabnError, match=message):
+        outer(inner=inner)

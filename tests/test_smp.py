@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import segmentation_models_pytorch as smp
 import torch
 from fixtures_cli import files, sdabn
 from torch import nn
@@ -13,9 +14,25 @@ from torch import nn
 from sdabn_cli import networks
 from sdabn_cli.cascade import segment
 from sdabn_cli.errors import SdabnError
+from sdabn_cli.testing import examine
 
 NETWORKS = [("Unet", "resnet18"), ("FPN", "mobilenet_v2")]
 CLASSES = 4
+
+#: Through the whole contract suite: nearly all ways to halve, dilate, pool and attend.
+ARCHITECTURES = (
+    "Unet", "UnetPlusPlus", "MAnet", "FPN", "PSPNet", "DeepLabV3Plus", "PAN", "UPerNet",
+)  # fmt: skip
+ENCODERS = ("resnet18", "mobilenet_v2", "tu-convnext_atto")
+PAIRS = [
+    *((arch, encoder) for arch in ARCHITECTURES for encoder in ENCODERS),
+    ("DeepLabV3", "efficientnet-b0"),
+    ("Segformer", "mit_b0"),
+    ("Linknet", "vgg11"),
+    ("DPT", "tu-test_vit"),
+    ("FPN", "tu-test_maxvit"),
+    ("Unet", "tu-swin_tiny_patch4_window7_224"),
+]
 
 RECIPE = """
 units: 1
@@ -28,20 +45,31 @@ denoise: {steps: 1, batch_size: 2, crop: [64, 64], optimizer: adam, learning_rat
 """
 
 
-def build_segmenter(arch: str, encoder: str) -> nn.Module:
+def build_segmenter(arch: str, encoder: str, **options: str) -> nn.Module:
     torch.manual_seed(0)
-    options = {"arch": arch, "encoder": encoder}
+    options |= {"arch": arch, "encoder": encoder}
     return networks.build_segmenter("smp", options, num_classes=CLASSES)
 
 
-def build_denoiser(arch: str, encoder: str, condition_channels: int = CLASSES) -> nn.Module:
+def build_denoiser(
+    arch: str, encoder: str, condition_channels: int = CLASSES, **options: str
+) -> nn.Module:
     torch.manual_seed(0)
-    options = {"arch": arch, "encoder": encoder}
+    options |= {"arch": arch, "encoder": encoder}
     return networks.build_denoiser("smp", options, condition_channels=condition_channels)
 
 
 def without_gradient(network: nn.Module) -> list[str]:
     return [n for n, p in network.named_parameters() if p.grad is None or not p.grad.any()]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["segmenter", "denoiser"])
+@pytest.mark.parametrize(("arch", "encoder"), PAIRS)
+def test_every_architecture_keeps_the_contract_with_encoders_of_every_kind(kind, arch, encoder):
+    outcomes = examine(kind, "smp", {"arch": arch, "encoder": encoder})
+
+    assert [o for o in outcomes if o.state == "failed"] == []
 
 
 @pytest.mark.parametrize(("arch", "encoder"), NETWORKS)
@@ -107,8 +135,14 @@ def test_a_denoiser_without_condition_takes_the_image_alone():
         ("Unett", "resnet18", r"no arch 'Unett'; did you mean 'Unet'\?"),
         ("Transformer", "resnet18", "no arch 'Transformer'; "),
         ("Unet", "resnet19", r"no encoder 'resnet19'; did you mean 'resnet1[0-9]+'\?"),
-        ("Unet", "tu-resnet19x", "encoder 'tu-resnet19x' cannot be built for Unet"),
-        ("Unet", "tu-hf-hub:owner/name", "encoder 'tu-hf-hub:owner/name' names a place"),
+        (
+            "Unet",
+            "tu-convnxt_tiny",
+            r"no encoder 'tu-convnxt_tiny'; did you mean 'tu-convnext_tiny'",
+        ),
+        ("Unet", "tu-resnet18.imagenet", r"no encoder .*; did you mean 'tu-resnet18\.\w+'\?"),
+        ("Unet", "convnext_tiny", r"no encoder 'convnext_tiny'; did you mean 'tu-convnext_tiny'"),
+        ("Unet", "tu-hf-hub:timm/x", r"no encoder 'tu-hf-hub:timm/x'; see timm.list_models\(\)"),
     ],
 )
 def test_an_unknown_network_is_answered_with_the_nearest_match(build, arch, encoder, message):
@@ -125,9 +159,117 @@ def test_only_networks_count_as_architectures():
     assert "Segformer" in allowed
 
 
-def test_an_encoder_that_does_not_fit_its_architecture_is_refused():
-    with pytest.raises(SdabnError, match=r"smp:arch=UnetPlusPlus,encoder=mit_b0: .*mit_b0\.$"):
-        build_segmenter("UnetPlusPlus", "mit_b0")
+@pytest.mark.parametrize("build", [build_segmenter, build_denoiser])
+@pytest.mark.parametrize(
+    ("arch", "encoder", "message"),
+    [
+        (
+            "UnetPlusPlus",
+            "mit_b0",
+            r"UnetPlusPlus and the encoder 'mit_b0' do not fit \(.*resnet34",
+        ),
+        (
+            "DeepLabV3",
+            "densenet121",
+            r"do not fit \(.* do not support dilated mode .*such as resnet",
+        ),
+        (
+            "DPT",
+            "resnet18",
+            r"do not fit \(Only Timm encoders .*such as tu-vit_tiny_patch16_224\.$",
+        ),
+        ("Unet", "tu-hiera_tiny_224", r"do not fit \(it takes images of 224x224 alone\); encoders"),
+        ("Unet", "tu-vit_tiny_patch16_224", r"do not fit \(Unsupported model downsampling pattern"),
+    ],
+)
+def test_an_encoder_that_does_not_fit_its_architecture_is_refused(build, arch, encoder, message):
+    with pytest.raises(SdabnError, match=message):
+        build(arch, encoder)
+
+
+def test_a_depth_that_an_encoder_does_not_have_is_refused():
+    with pytest.raises(SdabnError, match=r"do not fit at depth 7 \(.*range \[1, 5\], got 7"):
+        build_segmenter("Unet", "resnet18", depth="7")
+
+
+@pytest.mark.parametrize(
+    ("arch", "encoder", "options", "stride"),
+    [
+        ("Unet", "resnet18", {}, 32),
+        ("Unet", "resnet18", {"depth": "3"}, 8),
+        ("FPN", "resnet18", {"depth": "4"}, 16),
+        ("PSPNet", "resnet18", {}, 8),  # three stages
+        ("DeepLabV3", "resnet18", {}, 8),  # dilated
+        ("DeepLabV3Plus", "resnet18", {}, 16),
+        ("PAN", "resnet18", {}, 128),  # halves maps of stride 16 three times more
+        ("DPT", "tu-test_vit", {}, 32),  # patches of 16 pixels, and half of their number
+        ("FPN", "tu-test_maxvit", {}, 160),  # windows of 5 at stride 32
+    ],
+)
+def test_the_stride_of_a_network_is_the_least_that_it_takes(arch, encoder, options, stride):
+    network = build_segmenter(arch, encoder, **options).eval()
+
+    assert network.stride == stride
+    with torch.no_grad():
+        logits = network(torch.rand(1, 3, stride, 3 * stride))
+    assert logits.shape == (1, CLASSES, stride, 3 * stride)
+
+
+def test_denoisers_are_shallow_unless_they_are_asked_to_be_deep():
+    # Maps of a crop of 64 pixels are 8x8 at the third stage and 2x2 at the fifth.
+    assert build_denoiser("Unet", "resnet18").stride == 8
+    assert build_denoiser("Unet", "resnet18", depth="5").stride == 32
+    # An FPN of a transformer has no fourth map at three stages.
+    assert build_denoiser("FPN", "tu-convnext_atto").stride == 32
+
+
+def test_a_residual_denoiser_adds_to_the_image():
+    network = build_denoiser("Unet", "resnet18", residual="true").eval()
+    nn.init.zeros_(network.network.segmentation_head[0].weight)
+    image = torch.rand(1, 3, 16, 16)
+
+    with torch.no_grad():
+        assert torch.allclose(network(image, torch.zeros(1, CLASSES, 16, 16)), image)
+
+
+@pytest.mark.parametrize(("arch", "encoder"), [("PSPNet", "resnet18"), ("Unet", "efficientnet-b0")])
+def test_weights_that_the_library_has_stored_fit_a_segmenter(arch, encoder):
+    torch.manual_seed(1)
+    trained = smp.create_model(arch, encoder, encoder_weights=None, classes=CLASSES)
+    network = build_segmenter(arch, encoder)
+
+    network.network.load_state_dict(trained.state_dict())
+
+    never_used = [name for name, p in network.named_parameters() if not p.requires_grad]
+    assert never_used  # the encoder's last stages, or the head behind its last stage
+    assert all(name.startswith("network.encoder.") for name in never_used)
+
+
+@pytest.mark.parametrize(("arch", "encoder"), [("Unet", "efficientnet-b0"), ("FPN", "vgg11")])
+def test_denoisers_hold_no_parameters_that_they_never_use(arch, encoder):
+    network = build_denoiser(arch, encoder)
+    network(torch.rand(2, 3, 64, 64), torch.rand(2, CLASSES, 64, 64)).sum().backward()
+
+    assert [name for name, p in network.named_parameters() if p.grad is None] == []
+
+
+def test_batch_norm_is_trained_with_a_single_image_whose_maps_end_in_one_pixel():
+    network = build_segmenter("UPerNet", "resnet18").train()
+
+    logits = segment(network, torch.rand(1, 3, 32, 32))
+    logits.square().sum().backward()
+
+    assert logits.isfinite().all()
+    assert all(module.training for module in network.modules())
+    assert [n for n, p in network.named_parameters() if p.requires_grad and p.grad is None] == []
+
+
+def test_building_a_network_leaves_no_trace_of_trying_it_out():
+    network = build_segmenter("Unet", "resnet18")
+
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    assert all(int(norm.num_batches_tracked) == 0 for norm in norms)
+    assert all(p.grad is None and p.device.type == "cpu" for p in network.parameters())
 
 
 def test_a_cascade_of_smp_networks_by_name_is_trained_on_scenes():

@@ -137,6 +137,9 @@ def changed(recipe: Recipe, system: System, noise: str) -> Recipe:
     if system.name == "joint":
         content["segmenter"] = {
             "name": "joint",
-            "options": {"segmenter": str(recipe.segmenter), "denoiser": str(recipe.denoiser)},
+            "options": {
+                "segmenter": {"name": recipe.segmenter.name, "options": recipe.segmenter.options},
+                "denoiser": {"name": recipe.denoiser.name, "options": recipe.denoiser.options},
+            },
         }
     return Recipe.model_validate(content)
