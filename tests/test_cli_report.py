@@ -9,6 +9,7 @@ import os
 import re
 import resource
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -399,20 +400,31 @@ def test_hostile_names_of_classes_and_models_are_text(tmp_path, tiny_plugins, ca
     assert "<b>model, 2 units" in page.one("p", "summary").text
 
 
-def test_a_report_is_written_whole_or_not_at_all(model, camvid_tree):
+@pytest.fixture
+def small_disk() -> Iterator[None]:
     """A limit on the size of files stands for the disk."""
-    Path("report.html").write_text("the last one")
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (9000, limits[1]))
-    try:
-        result = sdabn("evaluate", "--dataset", "camvid", "--data", camvid_tree,
-                       "--model", model, "--report", "report.html")  # fmt: skip
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
-    assert_refused(result, "report.html cannot be written")
+
+@pytest.mark.parametrize("command", ["run", "evaluate"])
+def test_a_report_is_written_whole_or_not_at_all_and_nothing_else_is_lost(
+    model, camvid_tree, small_disk, command
+):
+    save_picture(Path("photo.png"), 16, 16)
+    Path("report.html").write_text("the last one")
+    what = {"run": ["photo.png"], "evaluate": ["--dataset", "camvid", "--data", camvid_tree]}
+
+    result = sdabn(command, *what[command], "--model", model, "--report", "report.html", "--json")
+
+    assert result.exit_code == 2
+    assert "report.html cannot be written" in " ".join(result.stderr.split())
+    assert "Report:" not in result.stderr
+    assert "report" not in json.loads(result.stdout)
     assert Path("report.html").read_text() == "the last one"
-    assert files(Path()) == {"report.html"}
+    assert {name for name in files(Path()) if "report" in name} == {"report.html"}
 
 
 @pytest.mark.parametrize("command", ["run", "evaluate"])

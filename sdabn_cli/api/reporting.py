@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sdabn_cli.contracts import Dataset
+from sdabn_cli.errors import SdabnError
 from sdabn_cli.evaluation import Looked
 from sdabn_cli.metrics import Protocol
 from sdabn_cli.model import versions
@@ -16,6 +17,18 @@ from sdabn_cli.report.album import Album
 from sdabn_cli.report.looking import compare
 from sdabn_cli.report.measured import page
 from sdabn_cli.report.page import check_target, write
+
+
+class ReportNotWritten(SdabnError):
+    """A report that could not be written once everything was measured.
+
+    Attributes:
+        measured: What was measured, so that it is not lost.
+    """
+
+    def __init__(self, error: SdabnError, measured: dict[str, Any]) -> None:
+        super().__init__(error.problem, error.hint)
+        self.measured = measured
 
 
 class Reporting:
@@ -62,7 +75,7 @@ class Reporting:
         return look
 
     def write(
-        self, measured: Mapping[str, Any], dataset: Dataset, command: str, processes: Processes
+        self, measured: dict[str, Any], dataset: Dataset, command: str, processes: Processes
     ) -> None:
         """Write the report, if one is wanted; the main process does it for all.
 
@@ -73,14 +86,19 @@ class Reporting:
             processes: Those that share the images.
 
         Raises:
-            SdabnError: If it cannot be written.
+            ReportNotWritten: If it cannot be written.
         """
         if self._path is None:
             return
         self._album.collect(processes)
-        if processes.is_main:
-            made = page(measured, dataset, self._album, command=command, versions=versions())
+        if not processes.is_main:
+            return
+        made = page(measured, dataset, self._album, command=command, versions=versions())
+        try:
             write(self._path, made)
+        except SdabnError as error:
+            left = {key: value for key, value in measured.items() if key != "report"}
+            raise ReportNotWritten(error, left) from error
 
 
 def command_of(measured: Mapping[str, Any], **given: object) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -78,10 +79,12 @@ def evaluate_model(
 ) -> None:
     """Measure every unit of a cascade on a labelled data set."""
     from sdabn_cli.api.evaluating import evaluate
+    from sdabn_cli.api.reporting import ReportNotWritten
     from sdabn_cli.console import emit
 
     name = _name(model, run, stage)
-    measured = evaluate(
+    measure = partial(
+        evaluate,
         name,
         dataset=dataset,
         data=data,
@@ -100,10 +103,17 @@ def evaluate_model(
         command=command_line(ctx),
         dry_run=dry_run,
     )
+    failed = None
+    try:
+        measured = measure()
+    except ReportNotWritten as error:  # what was measured is shown all the same
+        measured, failed = error.measured, error
     if json:
         emit(measured)
     show = _show_plan if dry_run else _show
     show(measured, f"{name} on {dataset}/{split}", alone=stage == "s0")
+    if failed:
+        raise failed
 
 
 def _name(model: str | None, run: Path | None, stage: str | None) -> str:

@@ -102,6 +102,7 @@ def _register(name: str, products: tuple[str, ...], text: str) -> None:
     ) -> None:
         from sdabn_cli import registry
         from sdabn_cli.console import emit
+        from sdabn_cli.errors import SdabnError
         from sdabn_cli.inputs import check_output, collect, unfinished
 
         jobs = collect(inputs, output)
@@ -140,13 +141,18 @@ def _register(name: str, products: tuple[str, ...], text: str) -> None:
             return
         loaded = loading.load()
         found = _process(jobs, loaded.runner, options)
-        told = _told(found, loaded, skipped)
+        told, failed = _told(found, loaded, skipped), None
         if report and album and found.done:
             given = {"noise": add_noise, "seed": seed, "sigma": options.sigma}
-            told |= _write_report(report, told | given, loaded, album, command_line(ctx))
+            try:
+                told |= _write_report(report, told | given, loaded, album, command_line(ctx))
+            except SdabnError as error:  # the images are there all the same
+                failed = error
         if json and found.done:
             emit(told)
-        _show(found, add_noise, skipped, report)
+        _show(found, add_noise, skipped, None if failed else report)
+        if failed:
+            raise failed
 
 
 _register(
