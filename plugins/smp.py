@@ -10,6 +10,9 @@ Reference:
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -136,3 +139,17 @@ def build_denoiser(
     smp_networks.remove(fitted, channels)
     smp_networks.freeze(fitted.network, fitted.unused)
     return SmpDenoiser(fitted.network, fitted.stride, residual=residual)
+
+
+def options_from(config: Mapping[str, object]) -> dict[str, object] | None:
+    """Options of the network that ``save_pretrained`` of this library has described.
+
+    Args:
+        config: Content of its ``config.json``; that of another library gives None.
+    """
+    found = {"arch": config.get("_model_class"), "encoder": config.get("encoder_name")}
+    named = all(isinstance(v, str) and re.fullmatch(r"[\w.-]+", v) for v in found.values())
+    return found if named else None
+
+
+build_segmenter.options_from = build_denoiser.options_from = options_from

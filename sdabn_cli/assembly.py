@@ -5,10 +5,11 @@ from __future__ import annotations
 from torch import nn
 
 from sdabn_cli import model, networks, registry
-from sdabn_cli.cascade import Cascade, Frozen, Unit
+from sdabn_cli.cascade import Cascade, Frozen, Unit, needs_segmenters
+from sdabn_cli.choices import PluginChoice
 from sdabn_cli.contracts import Dataset
 from sdabn_cli.errors import SdabnError
-from sdabn_cli.recipe import PluginChoice, Recipe
+from sdabn_cli.recipe import Recipe
 from sdabn_cli.runs import Run
 from sdabn_cli.schedule import Stage
 
@@ -31,13 +32,20 @@ def require(run: Run, stage: Stage, needed: list[str]) -> None:
             )
 
 
-def require_earlier(run: Run, stage: Stage) -> None:
-    """Make sure that every stage this one builds on is finished.
+def prefix_of(recipe: Recipe, stage: Stage) -> list[str]:
+    """Stages that run, frozen, in front of one: without segmenters that guide nothing."""
+    return stage.prefix if needs_segmenters(recipe.condition) else stage.denoisers_before
+
+
+def require_earlier(recipe: Recipe, run: Run, stage: Stage) -> None:
+    """Make sure that every stage this one builds on is finished, or given by the recipe.
 
     Raises:
         SdabnError: As ``require``.
     """
-    require(run, stage, [*([stage.starts_from] if stage.starts_from else []), *stage.prefix])
+    start = [stage.starts_from] if stage.starts_from else []
+    needed = [*start, *prefix_of(recipe, stage)]
+    require(run, stage, [id_ for id_ in needed if not recipe.is_given(Stage.parse(id_))])
 
 
 def trained_network(recipe: Recipe, run: Run, stage: Stage, num_classes: int) -> nn.Module:
@@ -50,16 +58,14 @@ def trained_network(recipe: Recipe, run: Run, stage: Stage, num_classes: int) ->
 def frozen_prefix(recipe: Recipe, run: Run, stage: Stage, num_classes: int) -> Frozen:
     """The stages in front of one, as a cascade that nothing can train.
 
-    The prefix of a denoiser ends in its own unit's segmenter.
+    The prefix of a guided denoiser ends in its own unit's segmenter.
     """
     loaded = {
-        id_: trained_network(recipe, run, Stage.parse(id_), num_classes) for id_ in stage.prefix
+        id_: trained_network(recipe, run, Stage.parse(id_), num_classes)
+        for id_ in prefix_of(recipe, stage)
     }
-    units = [
-        Unit(network, loaded.get(f"d{id_[1:]}"))
-        for id_, network in loaded.items()
-        if id_.startswith("s")
-    ]
+    numbers = sorted({Stage.parse(id_).index for id_ in loaded})
+    units = [Unit(loaded.get(f"s{number}"), loaded.get(f"d{number}")) for number in numbers]
     return Frozen(Cascade(units, condition=recipe.condition, form=recipe.condition_form))
 
 
@@ -69,8 +75,10 @@ def with_network(prefix: Frozen, stage: Stage, network: nn.Module) -> Cascade:
     units = list(cascade.units)
     if stage.kind == "seg":
         units.append(Unit(network))
-    else:
+    elif units and units[-1].denoiser is None:
         units[-1] = Unit(units[-1].segmenter, network)
+    else:
+        units.append(Unit(None, network))
     return Cascade(units, condition=cascade.condition, form=cascade.form)
 
 
@@ -80,7 +88,7 @@ def trained_cascade(recipe: Recipe, run: Run, stage: Stage, num_classes: int) ->
     Raises:
         SdabnError: If a stage is missing.
     """
-    require(run, stage, [*stage.prefix, stage.id])
+    require(run, stage, [*prefix_of(recipe, stage), stage.id])
     network = trained_network(recipe, run, stage, num_classes)
     prefix = frozen_prefix(recipe, run, stage, num_classes)
     return with_network(prefix, stage, network).requires_grad_(False).eval()

@@ -13,34 +13,35 @@ Shapes: images (N, 3, H, W), logits and conditions (N, K, H, W), H and W of any 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sdabn_cli.conditions import Condition, ConditionForm
 from sdabn_cli.contracts import DEFAULT_STRIDE
-
-Condition = Literal["segmentation", "image", "truth", "none"]
-ConditionForm = Literal["probabilities", "logits"]
 
 
 class UnitOutput(NamedTuple):
     """What one unit computes.
 
     Attributes:
-        logits: Segmentation before softmax, (N, K, H, W).
+        logits: Segmentation before softmax, (N, K, H, W); None without a segmenter.
         estimate: Denoised image, (N, 3, H, W), not clipped; None without a denoiser.
     """
 
-    logits: Tensor
+    logits: Tensor | None
     estimate: Tensor | None
 
 
 class Unit(nn.Module):
-    """A segmenter and, unless the cascade ends in a segmenter, the denoiser it guides."""
+    """A segmenter and, unless the cascade ends in a segmenter, the denoiser it guides.
 
-    def __init__(self, segmenter: nn.Module, denoiser: nn.Module | None = None) -> None:
+    Where no segmentation guides the denoisers, units of a denoiser alone are enough.
+    """
+
+    def __init__(self, segmenter: nn.Module | None, denoiser: nn.Module | None = None) -> None:
         super().__init__()
         self.segmenter = segmenter
         self.denoiser = denoiser
@@ -84,7 +85,8 @@ class Cascade(nn.Module):
         """
         estimate: Tensor | None = None
         for unit in self.units:
-            logits = segment(unit.segmenter, noisy if estimate is None else estimate)
+            seen = noisy if estimate is None else estimate
+            logits = None if unit.segmenter is None else segment(unit.segmenter, seen)
             if unit.denoiser is None:
                 yield UnitOutput(logits, None)
                 continue
@@ -93,12 +95,16 @@ class Cascade(nn.Module):
             del condition
             yield UnitOutput(logits, estimate)
 
-    def condition_from(self, logits: Tensor, noisy: Tensor, truth: Tensor | None) -> Tensor | None:
+    def condition_from(
+        self, logits: Tensor | None, noisy: Tensor, truth: Tensor | None
+    ) -> Tensor | None:
         """Make the map (N, K, H, W) that guides a denoiser; None where nothing does."""
         if self.condition == "none":
             return None
         if self.condition == "image":
             return noisy
+        if logits is None:
+            raise ValueError(f"the condition {self.condition!r} needs a segmenter in every unit")
         if self.condition == "truth":
             if truth is None:
                 raise ValueError("the condition 'truth' needs the true labels")
@@ -153,6 +159,11 @@ def one_hot(labels: Tensor, num_classes: int) -> Tensor:
     """Turn labels (N, H, W) into maps (N, K, H, W); labels outside the classes are all zero."""
     classes = torch.arange(num_classes, device=labels.device).view(1, -1, 1, 1)
     return (labels.unsqueeze(1) == classes).to(torch.float32)
+
+
+def needs_segmenters(condition: Condition) -> bool:
+    """Whether denoisers need the segmenter of their unit, be it for its number of classes alone."""
+    return condition in ("segmentation", "truth")
 
 
 def condition_channels(condition: Condition, num_classes: int) -> int:

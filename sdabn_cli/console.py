@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import time
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich import box
@@ -30,23 +32,35 @@ people = Console(stderr=True, quiet=os.environ.get("RANK", "0") != "0")
 #: but every machine reports errors: they may be its own.
 _errors = Console(stderr=True, quiet=os.environ.get("LOCAL_RANK", "0") != "0")
 
+#: What a terminal would obey instead of showing it; models and images come from strangers.
+_OBEYED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def printable(text: str) -> str:
+    """Text in which nothing but line ends and tabs moves a terminal's cursor or changes it."""
+    return _OBEYED.sub("\N{REPLACEMENT CHARACTER}", text)
+
 
 def show_error(error: SdabnError) -> None:
-    """Show a user's mistake as a panel on stderr."""
-    content = Text(error.problem)
+    """Show a user's mistake as a panel on stderr, with a table below it if it has one."""
+    content = Text(printable(error.problem))
     if error.hint:
-        content.append(f"\n{error.hint}", style="dim")
+        content.append(f"\n{printable(error.hint)}", style="dim")
     _errors.print(Panel(content, title="Error", title_align="left", border_style="red"))
+    if error.table:
+        _errors.print(_table(error.table.columns, error.table.rows))
+        if error.table.more:
+            _errors.print(Text(f"  and {error.table.more:,} more"))
 
 
 def say(message: str) -> None:
     """Tell people something on stderr."""
-    people.print(Text(message), soft_wrap=True)
+    people.print(Text(printable(message)), soft_wrap=True)
 
 
 def warn(message: str) -> None:
     """Warn people on stderr."""
-    people.print(Text(f"Warning: {message}", style="yellow"), soft_wrap=True)
+    people.print(Text(printable(f"Warning: {message}"), style="yellow"), soft_wrap=True)
 
 
 def emit(data: Any) -> None:
@@ -58,22 +72,46 @@ def emit(data: Any) -> None:
 
 def emit_text(text: str) -> None:
     """Print plain text on stdout, for commands whose result is a text."""
-    sys.stdout.write(text if text.endswith("\n") else text + "\n")
+    sys.stdout.write(printable(text if text.endswith("\n") else text + "\n"))
 
 
 def show_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     """Show a table on stderr; columns of numbers are set right."""
-    table = Table(title=Text(title), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
-    for number, column in enumerate(columns):
-        numeric = any(row[number][:1].isdigit() for row in rows)
-        table.add_column(column, justify="right" if numeric else "left")
-    for row in rows:
-        table.add_row(*map(Text, row))
+    table = _table(columns, rows)
+    table.title, table.title_justify, table.title_style = Text(printable(title)), "left", "bold"
     people.print(table)
 
 
-def progress() -> Progress:
-    """A progress bar on stderr with counts, a free text and the time left."""
+def show_origins(stages: Iterable[Mapping[str, Any]]) -> None:
+    """Say which files the weights of stages are from: a line a file, as ``Origin.describe``."""
+    lines: dict[str, list[str]] = {}
+    for stage in stages:
+        if found := stage["init"]:
+            drawn = f"; drawn anew: {', '.join(found['drawn'])}" if found["drawn"] else ""
+            verb = "trained from" if found["trained"] else "given by"
+            place = f", its {found['place']!r}" if found["place"] else ""
+            line = f"{verb} {found['path']} (sha256 {found['sha256'][:12]}){place}{drawn}"
+            lines.setdefault("; ".join([line, *found["notes"]]), []).append(stage["id"])
+    for line, ids in lines.items():
+        say(f"  {', '.join(ids)}: {line}")
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD)
+    for number, column in enumerate(columns):
+        numeric = any(row[number][:1].isdigit() for row in rows)
+        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(printable(cell)) for cell in row))
+    return table
+
+
+def progress(*, show: bool = True) -> Progress:
+    """A progress bar on stderr with counts, a free text and the time left.
+
+    Args:
+        show: Whether anything is shown at all.
+    """
     return Progress(
         TextColumn("[bold]{task.description}"),
         BarColumn(),
@@ -82,6 +120,7 @@ def progress() -> Progress:
         TimeRemainingColumn(compact=True),
         console=people,
         transient=True,
+        disable=not show,
     )
 
 

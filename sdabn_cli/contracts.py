@@ -14,12 +14,17 @@ parameters with defaults; the recipe and the command line (``name:option=value``
 | sdabn.datasets   | open(root, split, *, <own options>), or such a class | Dataset                |
 | sdabn.models     | a path, or a function without arguments giving one   | directory of a cascade |
 
+A function that builds networks may have an attribute ``options_from``, a function: it maps the
+content of a ``config.json`` that a library has put beside its weights to the options that build the
+network they belong to, or to None.
+
 An option may be a plug-in itself: one of the type ``DenoiserBuilder`` or ``SegmenterBuilder`` has
 a name, with or without options, as its default, and arrives as a function that builds what was
 named. Users write ``outer:inner=name`` or ``outer:inner=[name:option=value,option=value]``.
 
 A wrong option value is a ``ValueError`` that says what is allowed; missing or malformed data is a
-``DatasetError`` that names the file and the expected layout.
+``DatasetError`` that names the file and the expected layout. Nothing is downloaded and no setting
+of torch changed when a plug-in is imported or built. ``sdabn plugins check NAME`` checks all this.
 """
 
 from __future__ import annotations

@@ -9,10 +9,11 @@ from itertools import accumulate
 import numpy as np
 
 from sdabn_cli import registry
+from sdabn_cli.choices import PluginChoice
 from sdabn_cli.contracts import Dataset, Example
 from sdabn_cli.errors import SdabnError
 from sdabn_cli.labels import IGNORED, OUTSIDE
-from sdabn_cli.recipe import DataSettings, PluginChoice
+from sdabn_cli.recipe import DataSettings
 
 
 def open_split(settings: DataSettings, split: str) -> Dataset:

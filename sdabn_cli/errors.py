@@ -2,8 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What an error compares, row by row.
+
+    Attributes:
+        columns: Their headings.
+        rows: The first rows.
+        more: How many rows there are beside those.
+    """
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    more: int = 0
 
 
 class SdabnError(Exception):
@@ -12,12 +28,14 @@ class SdabnError(Exception):
     Args:
         problem: What is wrong, with its value.
         hint: What is allowed or what to do next; empty where the problem says it all.
+        table: What differs, where that is more than a sentence can hold.
     """
 
-    def __init__(self, problem: str, hint: str = "") -> None:
+    def __init__(self, problem: str, hint: str = "", table: Comparison | None = None) -> None:
         super().__init__(f"{problem}\n{hint}" if hint else problem)
         self.problem = problem
         self.hint = hint
+        self.table = table
 
 
 def did_you_mean(value: str, allowed: Iterable[str]) -> str:

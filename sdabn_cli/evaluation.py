@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from sdabn_cli.cascade import Cascade
+from sdabn_cli.cascade import Cascade, Unit
 from sdabn_cli.contracts import Dataset, NoiseModel
 from sdabn_cli.data import decode
 from sdabn_cli.device import Compute
@@ -28,16 +28,19 @@ class Evaluation:
 
     Attributes:
         units: A mapping a unit: unit, psnr, ssim (None without a denoiser), miou, pixel_accuracy,
-            mean_accuracy (percent) and class_iou.
+            mean_accuracy (percent) and class_iou (None without a segmenter).
         noisy: psnr and ssim of the images before the first unit; None without noise.
         images: Number of images.
         protocol: How it was measured.
+        per_image: Figures of every image in turn, a mapping a unit: psnr, and confusion, int64
+            (K, K) of true by predicted class; None for what a unit lacks.
     """
 
     units: list[dict[str, Any]]
     noisy: dict[str, float] | None
     images: int
     protocol: Protocol
+    per_image: list[list[dict[str, Any]]]
 
     def as_dict(self) -> dict[str, Any]:
         """As plain values, for JSON."""
@@ -49,22 +52,45 @@ class Evaluation:
         }
 
 
+class Found(NamedTuple):
+    """What one unit found in an image.
+
+    Attributes:
+        prediction: Class ids, uint8 (H, W); None without a segmenter.
+        estimate: (3, H, W), not clipped; None without a denoiser.
+    """
+
+    prediction: Tensor | None
+    estimate: Tensor | None
+
+
 class Looked(NamedTuple):
     """An evaluated image.
 
     Attributes:
         index: Its number in the data set.
+        clean: (3, H, W).
         noisy: (3, H, W), not clipped; the clean image where there is no noise.
         labels: int64 (H, W).
-        prediction: The last unit's class ids, uint8 (H, W).
-        estimate: The last one, (3, H, W), not clipped; None if there is none.
+        units: What every unit found.
     """
 
     index: int
+    clean: Tensor
     noisy: Tensor
     labels: Tensor
-    prediction: Tensor
-    estimate: Tensor | None
+    units: list[Found]
+
+    @property
+    def prediction(self) -> Tensor | None:
+        """The last unit's class ids, uint8 (H, W); None without a segmenter."""
+        return self.units[-1].prediction
+
+    @property
+    def estimate(self) -> Tensor | None:
+        """The last one, (3, H, W), not clipped; None if there is none."""
+        found = [unit.estimate for unit in self.units if unit.estimate is not None]
+        return found[-1] if found else None
 
 
 class _DenoisingScore:
@@ -132,7 +158,8 @@ def evaluate(
     """
     executor = Executor(compute, compute.tile)
     units = len(cascade.units)
-    segmentation = [SegmentationScore(len(dataset.classes)) for _ in range(units)]
+    absent = protocol.absent_classes
+    segmentation = [SegmentationScore(len(dataset.classes), absent) for _ in range(units)]
     denoising = [_DenoisingScore(protocol, with_ssim=with_ssim) for _ in range(units + 1)]
     indices = pick(len(dataset), limit)
     processes = compute.processes
@@ -140,30 +167,61 @@ def evaluate(
     for index, clean, noisy, labels in _examples(dataset, own, noise, protocol.seed):
         if noise is not None:
             denoising[0].add(index, noisy, clean)
-        prediction, estimate = torch.empty(0), None
+        found: list[Found] = []
         with executor.workspace() as workspace:
             image, truth = MemoryPlane(noisy.to(compute.device)), labels.to(compute.device)
             outputs = executor.run(cascade, image, workspace, truth=truth)
             for unit, output in enumerate(outputs):
-                prediction = labels_of(output.logits)
-                segmentation[unit].add(prediction[None].long(), labels)
+                prediction = None if output.logits is None else labels_of(output.logits)
+                if prediction is not None:
+                    segmentation[unit].add(prediction[None].long(), labels, index)
+                estimate = None
                 if output.estimate is not None:
                     estimate = whole(output.estimate).cpu()
                     denoising[unit + 1].add(index, estimate, clean)
+                if look is not None:
+                    found.append(Found(prediction, None if estimate is None else estimate[0]))
         if look is not None:
-            shown = None if estimate is None else estimate[0]
-            look(Looked(index, noisy[0], labels[0], prediction, shown))
+            look(Looked(index, clean[0], noisy[0], labels[0], found))
         advance()
     for score in (*segmentation, *denoising):
         score.collect(processes)
     figures = [
         {"unit": unit + 1}
         | denoising[unit + 1].summary()
-        | segmentation[unit].summary()
-        | {"class_iou": dict(zip(dataset.classes, segmentation[unit].class_iou(), strict=True))}
+        | _segmentation_figures(cascade.units[unit], segmentation[unit], dataset)
         for unit in range(units)
     ]
-    return Evaluation(figures, denoising[0].summary() if noise else None, len(indices), protocol)
+    return Evaluation(
+        figures,
+        denoising[0].summary() if noise else None,
+        len(indices),
+        protocol,
+        _per_image(len(indices), denoising[1:], segmentation),
+    )
+
+
+def _per_image(
+    count: int, denoising: Sequence[_DenoisingScore], segmentation: Sequence[SegmentationScore]
+) -> list[list[dict[str, Any]]]:
+    """Figures of every image and unit."""
+    return [
+        [
+            {
+                "psnr": denoised.figures[number][1] if denoised.figures else None,
+                "confusion": segmented.images[number][1] if segmented.images else None,
+            }
+            for denoised, segmented in zip(denoising, segmentation, strict=True)
+        ]
+        for number in range(count)
+    ]
+
+
+def _segmentation_figures(unit: Unit, score: SegmentationScore, dataset: Dataset) -> dict[str, Any]:
+    if unit.segmenter is None:
+        return dict.fromkeys(("miou", "pixel_accuracy", "mean_accuracy", "class_iou"))
+    iou = dict(zip(dataset.classes, score.class_iou(), strict=True))
+    return score.summary() | {"class_iou": iou}
 
 
 def _examples(

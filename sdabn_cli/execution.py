@@ -57,11 +57,11 @@ class UnitPlanes(NamedTuple):
     """What one unit computes, as planes.
 
     Attributes:
-        logits: Segmentation before softmax, (K, H, W).
+        logits: Segmentation before softmax, (K, H, W); None without a segmenter.
         estimate: Denoised image (3, H, W), not clipped; None without a denoiser.
     """
 
-    logits: Logits
+    logits: Logits | None
     estimate: OwnPlane | None
 
 
@@ -113,7 +113,9 @@ class Executor:
         estimate: OwnPlane | None = None
         for number, unit in enumerate(cascade.units, start=1):
             seen = noisy if estimate is None else estimate
-            logits, plane = self._segment(unit.segmenter, seen, workspace)
+            logits, plane = None, None
+            if unit.segmenter is not None:
+                logits, plane = self._segment(unit.segmenter, seen, workspace)
             if unit.denoiser is None:
                 yield UnitPlanes(logits, None)
                 return
@@ -121,7 +123,7 @@ class Executor:
             previous = estimate
             estimate = self._denoise(unit.denoiser, noisy, previous, guide, workspace)
             yield UnitPlanes(logits, estimate)
-            if not keep and number < len(cascade.units):
+            if not keep and plane is not None and number < len(cascade.units):
                 workspace.release(plane)
             if not keep and previous is not None:
                 workspace.release(previous)

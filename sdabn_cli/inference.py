@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -19,6 +19,9 @@ from sdabn_cli.logits import BAND, labels_of
 from sdabn_cli.metrics import psnr
 from sdabn_cli.model import Model
 from sdabn_cli.planes import FramedPlane, MemoryPlane, Plane, TurnedPlane, Workspace, whole
+
+Look = Callable[[Plane, Plane | None], object]
+"""Shown the logits (K, H, W) and the estimate (3, H, W) of a unit."""
 
 #: Pixels at the edge that PSNR leaves out, as everywhere in sdabn.
 BORDER = 1
@@ -54,6 +57,12 @@ class Result:
 class Runner:
     """A model on a processor, ready for any number of images.
 
+    Attributes:
+        model: The model; its networks are those of the engine.
+        compute: Device and precision.
+        engine: What runs the networks.
+        is_ensemble: Whether every image is run in eight orientations.
+
     Args:
         model: The model.
         compute: Device and precision.
@@ -83,7 +92,7 @@ class Runner:
     ) -> None:
         self.model = model
         self.compute = compute
-        self._ensemble = ensemble
+        self.is_ensemble = ensemble
         if not last_denoiser:
             model.cascade.units[-1].denoiser = None
         if compute.device.type == "cpu":
@@ -97,7 +106,12 @@ class Runner:
 
     @torch.inference_mode()
     def __call__(
-        self, noisy: Plane | Tensor, workspace: Workspace, *, clean: Tensor | None = None
+        self,
+        noisy: Plane | Tensor,
+        workspace: Workspace,
+        *,
+        clean: Tensor | None = None,
+        look: Look | None = None,
     ) -> Result:
         """Run the model on one image of any size.
 
@@ -105,21 +119,38 @@ class Runner:
             noisy: (3, H, W), or a float32 tensor (1, 3, H, W).
             workspace: Holds the planes of the result, which live as long as it does.
             clean: The true image (1, 3, H, W), where it is known.
+            look: Shown what ``units`` yields.
 
         Raises:
             SdabnError: If the model computes values that are no numbers, or the memory does not
                 suffice.
         """
         plane = MemoryPlane(self.compute.upload(noisy)) if isinstance(noisy, Tensor) else noisy
-        run = self._run_turned if self._ensemble else self._run
         figures: list[float | None] = []
-        estimate: Plane | None = None
-        for logits, estimate in run(plane, workspace):
-            labels_from = logits
+        for logits, estimate in self.units(plane, workspace):
+            last = logits, estimate
+            if look is not None:
+                look(logits, estimate)
             if clean is not None:
                 figures.append(_psnr(estimate, clean))
-        framed = None if estimate is None else FramedPlane(estimate, FRAME)
-        return Result(plane, framed, labels_of(labels_from), figures)
+        return Result(plane, last[1], labels_of(last[0]), figures)
+
+    def units(
+        self, noisy: Plane, workspace: Workspace
+    ) -> Iterator[tuple[Plane, FramedPlane | None]]:
+        """Run unit after unit; planes can be read until the next unit is asked for.
+
+        Args:
+            noisy: (3, H, W).
+            workspace: As in a call.
+
+        Yields:
+            Logits (K, H, W) and estimate (3, H, W) of every unit; the estimate is None without a
+            denoiser. Of an ensemble: probabilities for logits, and the last unit's figures alone.
+        """
+        run = self._run_turned if self.is_ensemble else self._run
+        for logits, estimate in run(noisy, workspace):
+            yield logits, None if estimate is None else FramedPlane(estimate, FRAME)
 
     def _run(self, noisy: Plane, workspace: Workspace) -> Iterator[tuple[Plane, OwnPlane | None]]:
         yield from self._executor.run(self.model.cascade, noisy, workspace)

@@ -53,17 +53,17 @@ class Guide:
     """
 
     def __init__(
-        self, cascade: Cascade, logits: Logits, noisy: Plane, truth: Tensor | None
+        self, cascade: Cascade, logits: Logits | None, noisy: Plane, truth: Tensor | None
     ) -> None:
         self._cascade, self._logits, self._noisy, self._truth = cascade, logits, noisy, truth
-        self.channels = condition_channels(cascade.condition, logits.shape[0])
+        classes = 0 if logits is None else logits.shape[0]
+        self.channels = condition_channels(cascade.condition, classes)
 
     def read(self, window: Window) -> Tensor | None:
         """The condition of a window, (1, K, h, w), or None."""
         truth = None if self._truth is None else self._truth[(..., *window)]
-        return self._cascade.condition_from(
-            self._logits.read(window), self._noisy.read(window), truth
-        )
+        logits = None if self._logits is None else self._logits.read(window)
+        return self._cascade.condition_from(logits, self._noisy.read(window), truth)
 
 
 def labels_of(logits: Plane) -> Tensor:

@@ -32,13 +32,19 @@ class StageLoop:
         stage: The stage to train.
         network: Its network, on the device.
         prefix: The frozen stages in front of it, on the device.
+        critic: A frozen clean segmenter that judges estimates, on the device; None for none.
 
     Attributes:
         step: Optimiser steps done.
     """
 
     def __init__(
-        self, training: Training, stage: Stage, network: nn.Module, prefix: Frozen
+        self,
+        training: Training,
+        stage: Stage,
+        network: nn.Module,
+        prefix: Frozen,
+        critic: nn.Module | None = None,
     ) -> None:
         self.step = 0
         self._training, self._stage = training, stage
@@ -50,7 +56,7 @@ class StageLoop:
             network = synchronized(network, self._compute.device)
         self._network, self._wrapped = network, self._processes.wrap(network)
         self._optimizer = build_optimizer(network, self._settings)
-        self._task = task_of(stage, self._settings, prefix, training.compute)
+        self._task = task_of(stage, self._settings, prefix, training.compute, critic)
         self._validation = Validation(training, stage, network, prefix)
         self._directory = training.run.stage(stage)
         self._samples = data.TrainingSamples(

@@ -1,4 +1,4 @@
-"""The two losses of Algorithm 1.
+"""The two losses of Algorithm 1, and the one of denoising made for a segmenter.
 
 Each is a sum over a part of a batch, divided by the size of the whole batch. So the parts of a
 batch, computed one after the other or by several processes, add up to the loss of the whole.
@@ -56,3 +56,23 @@ def denoising_loss(estimate: Tensor, clean: Tensor, border: int, size: Tensor) -
     inside = (..., slice(border, -border or None), slice(border, -border or None))
     error = estimate.float()[inside] - clean[inside]
     return 0.5 * error.square().sum() / size
+
+
+def semantic_loss(logits: Tensor, labels: Tensor, size: Tensor) -> Tensor:
+    """Cross-entropy of a fixed segmenter on the estimates, on the scale of ``denoising_loss``.
+
+    With half the sum of squared errors E over the 3 H W values of an image, the mean squared error
+    is 2 E / (3 H W); so E + lambda times this is 3 H W / 2 times MSE + lambda * cross-entropy, both
+    averaged over pixels.
+
+    Args:
+        logits: Of the estimates, (N, K, H, W).
+        labels: int64 (N, H, W), ``IGNORED`` where there is none.
+        size: Images of the whole batch.
+
+    Reference:
+        Liu et al., "When Image Denoising Meets High-Level Vision Tasks: A Deep Learning Approach",
+        IJCAI 2018, equation (1).
+    """
+    total = F.cross_entropy(logits.float(), labels, ignore_index=IGNORED, reduction="sum")
+    return 1.5 * total / size

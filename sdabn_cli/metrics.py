@@ -8,12 +8,14 @@ count.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 from torchmetrics.functional.image import structural_similarity_index_measure
 
+from sdabn_cli.errors import SdabnError, did_you_mean
 from sdabn_cli.labels import IGNORED
 from sdabn_cli.processes import Processes
 
@@ -43,11 +45,31 @@ class Protocol:
     border: int = 1
     data_range: float = 1.0
     average: str = "mean over images"
-    absent_classes: str = "left out"
+    absent_classes: Literal["left out", "counted as 0"] = "left out"
+
+    @classmethod
+    def named(cls, name: str, *, precision: str, noise: str | None, seed: int) -> Protocol:
+        """One of ``PROTOCOLS``.
+
+        Raises:
+            SdabnError: If there is none of that name.
+        """
+        if name not in PROTOCOLS:
+            raise SdabnError(f"There is no protocol {name!r}.", did_you_mean(name, PROTOCOLS))
+        return cls(precision=precision, noise=noise, seed=seed, **PROTOCOLS[name])
 
     def as_dict(self) -> dict[str, object]:
         """As plain values, for JSON."""
         return asdict(self)
+
+
+#: What differs from the default. ``paper`` is the released experiment's; ``file`` measures what a
+#: picture file can hold.
+PROTOCOLS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "paper": {"absent_classes": "counted as 0"},
+    "file": {"clip": True, "border": 0},
+}
 
 
 def psnr(estimate: Tensor, clean: Tensor, *, border: int, data_range: float = 1.0) -> float:
@@ -93,37 +115,59 @@ def ssim(estimate: Tensor, clean: Tensor, *, data_range: float = 1.0) -> float |
 
 
 class SegmentationScore:
-    """Confusion matrix over a whole set of images."""
+    """Confusion matrices of the images of a set, and what they say together.
 
-    def __init__(self, num_classes: int) -> None:
-        self.matrix = torch.zeros(num_classes, num_classes, dtype=torch.int64)
+    Args:
+        num_classes: Number of classes K.
+        absent_classes: What a class counts that is nowhere in the set, see ``Protocol``.
 
-    def add(self, prediction: Tensor, labels: Tensor) -> None:
+    Attributes:
+        images: Number and matrix, int64 (K, K) of true by predicted class, of every image.
+    """
+
+    def __init__(self, num_classes: int, absent_classes: str = "left out") -> None:
+        self.images: list[tuple[int, Tensor]] = []
+        self._num_classes, self._absent_classes = num_classes, absent_classes
+
+    @property
+    def matrix(self) -> Tensor:
+        """Confusion matrix over the whole set, int64 (K, K)."""
+        nothing = torch.zeros(self._num_classes, self._num_classes, dtype=torch.int64)
+        return sum((matrix for _, matrix in self.images), nothing)
+
+    def add(self, prediction: Tensor, labels: Tensor, index: int = 0) -> None:
         """Count an image.
 
         Args:
             prediction: Class ids, int64 (N, H, W).
             labels: True class ids of the same shape, ``IGNORED`` where there are none.
+            index: Number of the image.
         """
-        self.matrix += multiclass_confusion_matrix(
-            prediction, labels, num_classes=len(self.matrix), ignore_index=IGNORED
-        ).cpu()
+        matrix = multiclass_confusion_matrix(
+            prediction, labels, num_classes=self._num_classes, ignore_index=IGNORED
+        )
+        self.images.append((index, matrix.cpu()))
 
     def collect(self, processes: Processes) -> None:
-        """Add up the matrices of all processes."""
-        self.matrix = torch.stack(processes.gather([self.matrix])).sum(0)
+        """Take in the matrices of all processes, in the order of the images."""
+        self.images = sorted(processes.gather(self.images), key=lambda image: image[0])
 
     def class_iou(self) -> list[float | None]:
         """Intersection over union of every class in percent; None for absent classes."""
-        hits = self.matrix.diag().double()
-        union = self.matrix.sum(0) + self.matrix.sum(1) - self.matrix.diag()
+        matrix = self.matrix
+        hits = matrix.diag().double()
+        union = matrix.sum(0) + matrix.sum(1) - matrix.diag()
         return [100 * float(h / u) if u else None for h, u in zip(hits, union, strict=True)]
 
     def summary(self) -> dict[str, float]:
         """mIoU, pixel accuracy and mean accuracy, in percent; not a number without any label."""
-        hits, true = self.matrix.diag().double(), self.matrix.sum(1).double()
+        matrix = self.matrix
+        hits, true = matrix.diag().double(), matrix.sum(1).double()
         iou = [value for value in self.class_iou() if value is not None]
         accuracy = (hits / true)[true > 0]
+        if self._absent_classes == "counted as 0" and iou:
+            iou += [0.0] * (self._num_classes - len(iou))
+            accuracy = torch.cat([accuracy, accuracy.new_zeros(self._num_classes - len(accuracy))])
         return {
             "miou": sum(iou) / len(iou) if iou else float("nan"),
             "pixel_accuracy": 100 * float(hits.sum() / true.sum()),

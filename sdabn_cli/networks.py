@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from sdabn_cli import registry
 from sdabn_cli.cascade import condition_channels
 from sdabn_cli.errors import SdabnError
-from sdabn_cli.files import write_atomically
+from sdabn_cli.files import Writer, write_atomically
 from sdabn_cli.recipe import Recipe
 
 
@@ -55,6 +55,19 @@ def for_kind(recipe: Recipe, kind: str, *, num_classes: int) -> nn.Module:
     return build_denoiser(chosen.name, chosen.options, condition_channels=channels)
 
 
+def overlay(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Put weights in the place of some of a module's own; the others stay as they are.
+
+    Raises:
+        SdabnError: If a tensor is none of the module's, or of another shape.
+    """
+    own = module.state_dict()
+    wrong = [n for n, tensor in weights.items() if n not in own or own[n].shape != tensor.shape]
+    if wrong:
+        raise SdabnError(f"Given weights belong to another network: {sorted(wrong)[0]} differs.")
+    module.load_state_dict(weights, strict=False)
+
+
 def count_parameters(module: nn.Module) -> int:
     """Number of trainable and frozen parameters, without buffers."""
     return sum(parameter.numel() for parameter in module.parameters())
@@ -70,8 +83,13 @@ def weights_of(module: nn.Module) -> dict[str, Tensor]:
 
 def save_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
     """Write weights as safetensors, in one piece or not at all."""
+    write_atomically(path, writer(weights))
+
+
+def writer(weights: Mapping[str, Tensor]) -> Writer:
+    """Writes weights as safetensors to a stream."""
     content = safetensors.torch.save(dict(weights))
-    write_atomically(path, lambda file: file.write(content))
+    return lambda file: file.write(content)
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
 from filelock import FileLock, Timeout
 
+from sdabn_cli import origin
 from sdabn_cli import recipe as recipes
 from sdabn_cli.errors import SdabnError
 from sdabn_cli.recipe import Recipe
@@ -52,11 +52,12 @@ def describe(path: Path) -> dict[str, Any]:
     Returns:
         ``{run, training, units, dataset, noise, segmenter, denoiser, model_units, stages,
         seconds_left}``; of a damaged run ``{run, damaged}`` with the reason. A stage is ``{id,
-        status, step, steps, metric, best, best_step, last, seconds, seconds_left}``; figures that
-        are not known are None.
+        status, step, steps, metric, best, best_step, last, seconds, seconds_left, init}``; figures
+        that are not known are None. ``init`` says which file the stage's weights are from, or is
+        None.
     """
     try:
-        recipe = _read_recipe(path / "recipe.yaml")
+        recipe = recipes.read_resolved(path / "recipe.yaml")
     except SdabnError as error:
         return {"run": str(path), "damaged": error.problem}
     rows = [_stage(path / stage.id, stage, recipe) for stage in stages(recipe.units)]
@@ -89,16 +90,10 @@ def is_busy(path: Path) -> bool:
         return False
 
 
-def _read_recipe(path: Path) -> Recipe:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        raise SdabnError(f"{path} is not readable: {error}") from error
-    return recipes.validate(content if isinstance(content, dict) else {}, source=str(path))
-
-
 def _stage(folder: Path, stage: Stage, recipe: Recipe) -> dict[str, Any]:
-    steps, metric = recipe.for_stage(stage).steps, METRICS[stage.kind]
+    given, metric = recipe.is_given(stage), METRICS[stage.kind]
+    steps = 0 if given else recipe.for_stage(stage).steps
+    found = origin.read(folder.parent, stage.kind) if recipe.network(stage.kind).init else None
     log = list(_read_log(folder / "metrics.jsonl"))
     finished = (folder / "weights.safetensors").is_file()
     judged = [
@@ -121,6 +116,7 @@ def _stage(folder: Path, stage: Stage, recipe: Recipe) -> dict[str, Any]:
         "last": judged[-1][0] if judged else None,
         "seconds": seconds,
         "seconds_left": 0.0 if finished else None,
+        "init": found.describe(trained=not given) if found and not stage.starts_from else None,
         "seconds_a_step": _seconds_a_step(log, recipe.for_stage(stage).batch_size),
     }
 

@@ -25,7 +25,7 @@ def comparison(
     noisy: Tensor,
     estimate: Tensor | None,
     labels: Tensor,
-    prediction: Tensor,
+    prediction: Tensor | None,
     palette: Sequence[tuple[int, int, int]],
     *,
     clean: bool = False,
@@ -37,7 +37,7 @@ def comparison(
         noisy: (3, H, W), nominally in [0, 1].
         estimate: Same shape; None leaves it out.
         labels: int64 (H, W), ``IGNORED`` where there is none; those are black.
-        prediction: int64 (H, W).
+        prediction: int64 (H, W); None leaves it out.
         palette: Colour of every class.
         clean: Whether ``noisy`` is a clean image in fact.
         max_side: Larger images are made smaller until their long side is this.
@@ -49,7 +49,8 @@ def comparison(
     if estimate is not None:
         panels.append(("estimate", _image(estimate, max_side)))
     for caption, ids in (("labels", labels), ("prediction", prediction)):
-        panels.append((caption, _classes(ids, palette, max_side)))
+        if ids is not None:
+            panels.append((caption, _classes(ids, palette, max_side)))
     return _row(panels)
 
 

@@ -22,6 +22,9 @@ from sdabn_cli.pixels import Picture
 from sdabn_cli.planes import MemoryPlane, Plane, Workspace, whole
 from sdabn_cli.products import Page, PicturePlane
 from sdabn_cli.randomness import generator
+from sdabn_cli.report.album import Album
+from sdabn_cli.report.content import Comparison
+from sdabn_cli.report.glance import Glance
 
 #: Images of more pixels are read, computed and written one after the other, TIFFs by way of a
 #: temporary file.
@@ -41,6 +44,7 @@ class Options:
         seed: Of the noise; each image's depends on it and on its place in the list.
         sigma: Noise of all images on the 0-255 scale; None estimates it for each.
         max_pixels: Larger images are refused.
+        album: Collects pictures of some images for a report; None for no report.
     """
 
     products: Sequence[str]
@@ -48,6 +52,7 @@ class Options:
     seed: int = 0
     sigma: float | None = None
     max_pixels: int = images.MAX_PIXELS
+    album: Album | None = None
 
 
 @dataclass
@@ -79,6 +84,8 @@ class _File:
     workspaces: list[Workspace] = field(default_factory=list)
     sigmas: list[float] = field(default_factory=list)
     psnr: list[dict[str, Any]] = field(default_factory=list)
+    glance: Glance | None = None
+    shown: Comparison | None = None
 
     def close(self) -> None:
         """Let go of everything that was found."""
@@ -102,6 +109,8 @@ def process(
         options: How they are run.
         advance: Called after every file.
     """
+    if options.album is not None:
+        options.album.expect([job.number for job in jobs])
     return _Pipeline(runner, options, advance).run(jobs)
 
 
@@ -179,13 +188,29 @@ class _Pipeline:
         file.sigmas.append(
             noiselevel.estimate(noisy) if self._options.sigma is None else self._options.sigma
         )
-        result = self._runner(noisy, workspace, clean=clean)
+        glance = self._glance(file, noisy, clean)
+        result = self._runner(noisy, workspace, clean=clean, look=glance and glance.add)
         if self._options.noise is None:  # the picture says it with fewer bytes
             result = replace(result, noisy=PicturePlane(picture))
         file.pages.append(Page(picture, result))
         if clean is not None:
             before = psnr(whole(noisy).cpu(), clean, border=BORDER)
             file.psnr.append({"noisy": before, "units": result.psnr})
+
+    def _glance(self, file: _File, noisy: Plane, clean: Tensor | None) -> Glance | None:
+        """What looks at a page for the report; it has the first page of the images it shows."""
+        album = self._options.album
+        if album is None or not album.wants(file.job.number) or file.pages:
+            return None
+        file.glance = Glance(
+            str(file.job.image),
+            noisy,
+            clean,
+            self._runner.model.description,
+            last_alone=self._runner.is_ensemble,
+            note=f"The first of {file.count} pages." if file.count > 1 else "",
+        )
+        return file.glance
 
     def _input(self, picture: Picture, random: Generator) -> tuple[Plane, Tensor | None]:
         """What the model sees and, where noise is added, the true image."""
@@ -207,12 +232,15 @@ class _Pipeline:
     def _write(self, file: _File) -> dict[str, str]:
         began = time.perf_counter()
         try:
-            return products.write(
+            written = products.write(
                 file.job, file.pages, self._options.products, self._runner.model.description
             )
         finally:
             file.seconds += time.perf_counter() - began
             file.close()
+        if file.glance is not None:
+            file.shown = file.glance.comparison(file.psnr[0] if file.psnr else None)
+        return written
 
     def _settle(self) -> None:
         """Wait for the file that is being written and report it."""
@@ -231,6 +259,8 @@ class _Pipeline:
         if file.psnr:
             entry["psnr"] = _mean_psnr(file.psnr)
         self._report.done.append(entry)
+        if file.shown is not None and self._options.album is not None:
+            self._options.album.put(file.job.number, file.shown)
         self._warn(file.job, entry["sigma"])
         self._advance(file.job)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from sdabn_cli import datasets, networks, registry
+from sdabn_cli import datasets, initial, networks, registry
+from sdabn_cli.origin import Origin
 from sdabn_cli.recipe import Recipe
 from sdabn_cli.runs import Run
 from sdabn_cli.schedule import Stage
@@ -17,14 +18,16 @@ def describe(recipe: Recipe, run: Run, stages: list[Stage]) -> dict[str, Any]:
     not know its classes without it.
 
     Returns:
-        ``{"stages": [{id, kind, index, backbone, parameters, starts_from, status, steps}],
+        ``{"stages": [{id, kind, index, backbone, parameters, starts_from, init, status, steps}],
         "parameters", "run"}``; the parameters of s0 do not count in the sum, because s1 starts
-        from it and takes its place.
+        from it and takes its place. ``init`` says which file a stage's weights are from, or is
+        None; the status of a stage that such a file will stand for is ``given``.
     """
     check_plugins(recipe)
-    classes = len(class_names(recipe))
+    classes = class_names(recipe)
+    origins = initial.check(recipe, run, classes)
     size = {
-        kind: networks.count_parameters(networks.for_kind(recipe, kind, num_classes=classes))
+        kind: networks.count_parameters(networks.for_kind(recipe, kind, num_classes=len(classes)))
         for kind in {stage.kind for stage in stages}
     }
     rows = [
@@ -35,8 +38,9 @@ def describe(recipe: Recipe, run: Run, stages: list[Stage]) -> dict[str, Any]:
             "backbone": str(recipe.segmenter if stage.kind == "seg" else recipe.denoiser),
             "parameters": size[stage.kind],
             "starts_from": stage.starts_from,
-            "status": run.stage(stage).status,
-            "steps": recipe.for_stage(stage).steps,
+            "init": _described(recipe, stage, initial.origin_of(stage, origins)),
+            "status": _status(recipe, run, stage),
+            "steps": 0 if recipe.is_given(stage) else recipe.for_stage(stage).steps,
         }
         for stage in stages
     ]
@@ -44,10 +48,37 @@ def describe(recipe: Recipe, run: Run, stages: list[Stage]) -> dict[str, Any]:
     return {"stages": rows, "parameters": total, "run": str(run.path)}
 
 
+def _status(recipe: Recipe, run: Run, stage: Stage) -> str:
+    status = run.stage(stage).status
+    return "given" if status == "missing" and recipe.is_given(stage) else status
+
+
+def _described(recipe: Recipe, stage: Stage, found: Origin | None) -> dict[str, Any] | None:
+    return found and found.describe(trained=not recipe.is_given(stage))
+
+
 def class_names(recipe: Recipe) -> list[str]:
     """Classes of a recipe's data set, without its data where it declares them."""
-    declared = getattr(registry.find("dataset", recipe.data.dataset.name).load(), "classes", None)
-    return list(declared or datasets.open_split(recipe.data, recipe.data.train_split).classes)
+    declared = declared_classes(recipe)
+    return declared or list(datasets.open_split(recipe.data, recipe.data.train_split).classes)
+
+
+def declared_classes(recipe: Recipe) -> list[str]:
+    """Classes that a recipe's data set declares without its data; empty if it does not."""
+    opener = registry.find("dataset", recipe.data.dataset.name).load()
+    return list(getattr(opener, "classes", None) or ())
+
+
+def check_given(recipe: Recipe) -> None:
+    """Make sure that given weights fit, as far as can be told without the data.
+
+    Raises:
+        SdabnError: As ``initial.check``.
+    """
+    if declared_classes(recipe):
+        initial.check(recipe, None, class_names(recipe))
+    else:
+        initial.check_files(recipe)
 
 
 def check_plugins(recipe: Recipe) -> None:

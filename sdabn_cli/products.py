@@ -96,14 +96,27 @@ def _image(page: Page, plane: Plane) -> Raster:
 def _bands(page: Page, plane: Plane, grey: bool) -> Iterator[np.ndarray]:
     picture = page.picture
     for window in _windows(page.size):
-        band = _pixels(plane, window, picture.pixels.dtype, grey)
+        band = pixels_of(plane, window, picture.pixels.dtype, grey=grey)
         if picture.alpha is not None:
             alpha = np.asarray(picture.alpha[window])
             band = np.concatenate([np.atleast_3d(band), alpha[..., None]], axis=2)
         yield band
 
 
-def _pixels(plane: Plane, window: tuple[slice, slice], dtype: Any, grey: bool) -> np.ndarray:
+def pixels_of(
+    plane: Plane, window: tuple[slice, slice], dtype: np.typing.DTypeLike, *, grey: bool
+) -> np.ndarray:
+    """Convert a window of an image (3, H, W) to pixels.
+
+    Args:
+        plane: The image, in [0, 1].
+        window: Which part of it.
+        dtype: Integers are clipped and rounded, floats stay as they are.
+        grey: Whether the mean of the colours is given.
+
+    Returns:
+        (h, w) or (h, w, 3).
+    """
     values = plane.read(window)[0].float().cpu()
     array = values.mean(0) if grey else values.permute(1, 2, 0)
     return from_unit(array.numpy(), dtype)
@@ -134,7 +147,7 @@ def _overlay_bands(
     for window in _windows(page.size):
         rows = window[0]
         below = labels[rows.start : rows.stop + 1]  # one row more: outlines look down
-        band = _pixels(shown, window, np.uint8, grey=False)
+        band = pixels_of(shown, window, np.uint8, grey=False)
         yield overlay.mix(band, below, description.palette)
     yield key
 

@@ -12,9 +12,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from sdabn_cli import registry
+from sdabn_cli.choices import (
+    Choice,
+    Denoiser,
+    NetworkChoice,
+    Segmenter,
+    Settings,
+    spec_to_mapping,
+)
 from sdabn_cli.errors import SdabnError, did_you_mean
 from sdabn_cli.schedule import Stage
 
@@ -27,41 +34,22 @@ FREE_TO_CHANGE = {"units", "tensorboard", "data.root", "data.workers", "data.cac
 WATCHING_KEYS = {"log_every", "save_every", "pictures"}
 JUDGING_KEYS = {"validate_every", "validation_images"}
 
+#: What networks start from, by kind; it may change until a stage of that kind has begun.
+STARTING_KEYS = {
+    "seg": {"segmenter.init", "segmenter.new_head"},
+    "denoise": {"denoiser.init", "denoiser.new_condition"},
+}
 
-class _Settings(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False
-    )
-
-
-def _spec_to_mapping(value: Any) -> Any:
-    if isinstance(value, str):
-        name, options = registry.parse(value)
-        return {"name": name, "options": options}
-    return value
-
-
-class PluginChoice(_Settings):
-    """A plug-in and its own options; written ``name`` or ``name:option=value`` in a recipe."""
-
-    name: str
-    options: dict[str, Any] = {}
-
-    def __str__(self) -> str:
-        return registry.format_spec(self.name, self.options)
-
-
-Choice = Annotated[PluginChoice, BeforeValidator(_spec_to_mapping)]
 Positive = Annotated[int, Field(ge=1)]
 
 
-class DataSettings(_Settings):
+class DataSettings(Settings):
     """Which data set, where it lies and how it is fed."""
 
     dataset: Choice
     root: Path | None = None
     """Directory of the data set; usually given with --data."""
-    also: list[Choice] = []
+    also: list[Choice] = Field(default_factory=list)
     """Further data sets of the same classes whose training splits are joined to it."""
     train_split: str = "train"
     validation_split: str = "val"
@@ -71,7 +59,7 @@ class DataSettings(_Settings):
     """Decoded images kept in memory, up to this many megabytes a process."""
 
 
-class StageSettings(_Settings):
+class StageSettings(Settings):
     """How one stage is trained; ``stages`` overrides single keys for single stages."""
 
     steps: Positive
@@ -141,6 +129,8 @@ class DenoiseSettings(StageSettings):
 
     border: Annotated[int, Field(ge=0)] = 1
     """Pixels at the edge that the loss leaves out."""
+    semantic_weight: Annotated[float, Field(ge=0)] = 0.0
+    """Add the cross-entropy of the fixed clean segmenter s0 on the estimates, times this."""
 
     @model_validator(mode="after")
     def _check_border(self) -> DenoiseSettings:
@@ -149,15 +139,15 @@ class DenoiseSettings(StageSettings):
         return self
 
 
-class Recipe(_Settings):
+class Recipe(Settings):
     """Everything a training needs."""
 
     units: Positive = 3
     seed: int = 0
     data: DataSettings
     noise: Choice
-    segmenter: Choice
-    denoiser: Choice
+    segmenter: Segmenter
+    denoiser: Denoiser
     condition: Literal["segmentation", "image", "truth", "none"] = "segmentation"
     condition_form: Literal["probabilities", "logits"] = "probabilities"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -165,7 +155,7 @@ class Recipe(_Settings):
     """Also write TensorBoard event files; needs the extra of that name."""
     segment: SegmentSettings
     denoise: DenoiseSettings
-    stages: dict[str, dict[str, Any]] = {}
+    stages: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """Keys of ``segment`` or ``denoise`` that differ in single stages, such as s0."""
 
     @model_validator(mode="after")
@@ -182,6 +172,14 @@ class Recipe(_Settings):
         if problems:
             raise ValueError("\n".join(problems))
         return self
+
+    def network(self, kind: str) -> NetworkChoice:
+        """The network of a kind of stage."""
+        return self.segmenter if kind == "seg" else self.denoiser
+
+    def is_given(self, stage: Stage) -> bool:
+        """Whether the user's own weights stand in for the training of a stage: only s0's can."""
+        return stage.is_clean and self.segmenter.init is not None and not self.segmenter.new_head
 
     def for_stage(self, stage: Stage) -> SegmentSettings | DenoiseSettings:
         """Settings of one stage: those of its kind with its own on top."""
@@ -224,7 +222,8 @@ def load(name: str, overrides: Iterable[str] = (), **replacements: Any) -> Recip
 
     Args:
         name: Name or path, see ``path_of``.
-        overrides: Such as ``segment.steps=100`` or ``stages.s0.steps=10``; values are YAML.
+        overrides: Such as ``segment.steps=100`` or ``stages.s0.steps=10``; values are YAML. Whole
+            groups come before single keys of theirs, in whatever order they are given.
         **replacements: Values for top-level keys or, with ``__`` for the dot, for deeper ones;
             None leaves the recipe as it is.
 
@@ -232,7 +231,7 @@ def load(name: str, overrides: Iterable[str] = (), **replacements: Any) -> Recip
         SdabnError: Naming every problem at once.
     """
     content = _read(path_of(name), ())
-    for override in overrides:
+    for override in sorted(overrides, key=lambda text: text.partition("=")[0].count(".")):
         key, equals, value = override.partition("=")
         if not equals:
             raise SdabnError(
@@ -279,6 +278,8 @@ def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, An
     result = dict(base)
     for key, value in changes.items():
         inner = result.get(key)
+        if isinstance(value, dict):
+            inner = spec_to_mapping(inner)  # its keys may be extended by init
         both = isinstance(inner, dict) and isinstance(value, dict) and "name" not in value
         result[key] = _merged(inner, value) if both else value
     return result
@@ -297,7 +298,7 @@ def _set(content: dict[str, Any], dotted: str, value: Any) -> None:
     for parent in parents:
         inner = place.get(parent)
         if isinstance(inner, str):  # a plug-in written as name:option=value
-            inner = _spec_to_mapping(inner)
+            inner = spec_to_mapping(inner)
         place[parent] = inner = {} if inner is None else copy.copy(inner)
         if not isinstance(inner, dict):
             raise SdabnError(f"--set {dotted}: {parent} holds a value, not keys.")
@@ -365,6 +366,19 @@ def _nested_model(annotation: Any) -> type[BaseModel] | None:
     )
 
 
+def read_resolved(path: Path) -> Recipe:
+    """Read the recipe of a run, which ``dump`` wrote.
+
+    Raises:
+        SdabnError: If it is missing or damaged.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        raise SdabnError(f"{path} is not readable: {error}") from error
+    return validate(content if isinstance(content, dict) else {}, source=str(path))
+
+
 def dump(recipe: Recipe) -> str:
     """Write a resolved recipe as YAML; ``validate`` reads it back equal."""
     return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)
@@ -381,7 +395,10 @@ def differences(old: Recipe, new: Recipe, stages: Iterable[Stage]) -> list[str]:
     Returns:
         A line a key, with both values; empty if the run can go on.
     """
-    before, after = _decisive(old, stages), _decisive(new, stages)
+    begun = list(stages)
+    # No setting decides anything about a stage whose weights are given.
+    trained = [stage for stage in begun if not (old.is_given(stage) or new.is_given(stage))]
+    before, after = (_decisive(recipe, begun, trained) for recipe in (old, new))
     return [
         f"{key}: {before.get(key)!r} in the run, {after.get(key)!r} now"
         for key in sorted(before.keys() | after.keys())
@@ -389,11 +406,13 @@ def differences(old: Recipe, new: Recipe, stages: Iterable[Stage]) -> list[str]:
     ]
 
 
-def _decisive(recipe: Recipe, stages: Iterable[Stage]) -> dict[str, Any]:
-    """Every key that decides what those stages learn, by its dotted name."""
-    shared = recipe.model_dump(mode="json", exclude={"segment", "denoise", "stages"})
-    flat = {key: value for key, value in _flatten(shared).items() if key not in FREE_TO_CHANGE}
-    for stage in stages:
+def _decisive(recipe: Recipe, begun: list[Stage], trained: list[Stage]) -> dict[str, Any]:
+    """Every key that decides what stages hold, by its dotted name."""
+    shared = _flatten(recipe.model_dump(mode="json", exclude={"segment", "denoise", "stages"}))
+    untouched = STARTING_KEYS.keys() - {stage.kind for stage in begun}
+    free = FREE_TO_CHANGE.union(*(STARTING_KEYS[kind] for kind in untouched))
+    flat = {key: value for key, value in shared.items() if key not in free}
+    for stage in trained:
         settings = recipe.for_stage(stage)
         judged = settings.patience or settings.finish_with == "best"
         free = WATCHING_KEYS if judged else WATCHING_KEYS | JUDGING_KEYS

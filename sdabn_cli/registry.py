@@ -1,33 +1,23 @@
 """The plug-in registry: finds, checks and builds what the five entry-point groups offer.
 
-Nothing is loaded until a name is used, and one broken distribution never hides the others.
+Nothing is loaded until a name is used.
 """
 
 from __future__ import annotations
 
-import configparser
-import importlib.metadata
 import inspect
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any, get_origin, get_type_hints
 
-import entrypoints
-
 from sdabn_cli.contracts import DenoiserBuilder, SegmenterBuilder
+from sdabn_cli.discovery import GROUPS, Plugin, normalized, plugins
 from sdabn_cli.errors import SdabnError, did_you_mean
 from sdabn_cli.specs import format_spec, parse, split, without_brackets
 
-GROUPS = {
-    "segmenter": "sdabn.segmenters",
-    "denoiser": "sdabn.denoisers",
-    "noise": "sdabn.noises",
-    "dataset": "sdabn.datasets",
-    "model": "sdabn.models",
-}
+__all__ = ["GROUPS", "Plugin", "format_spec", "parse", "plugins"]
 
 #: Types of options that are plug-ins themselves, and the kinds they name.
 NESTED = {DenoiserBuilder: "denoiser", SegmenterBuilder: "segmenter"}
@@ -36,112 +26,73 @@ NESTED = {DenoiserBuilder: "denoiser", SegmenterBuilder: "segmenter"}
 FRAMEWORK_PARAMETERS = {"num_classes", "condition_channels", "in_channels", "root", "split"}
 
 
-@dataclass(frozen=True)
-class Plugin:
-    """A registered name, not yet loaded.
-
-    Attributes:
-        kind: One of the keys of ``GROUPS``.
-        name: What users type.
-        target: ``module:object`` of the entry point.
-        distribution: Distribution that registers it, with its version where known.
-    """
-
-    kind: str
-    name: str
-    target: str
-    distribution: str
-
-    def load(self) -> Any:
-        """Import the entry point's object.
-
-        Raises:
-            SdabnError: If importing fails, naming the distribution.
-        """
-        module, _, attribute = self.target.partition(":")
-        try:
-            return entrypoints.EntryPoint(self.name, module, attribute).load()
-        except (Exception, SystemExit) as error:
-            raise SdabnError(
-                f"The {self.kind} plug-in {self.name!r} of {self.distribution} does not load: "
-                f"{type(error).__name__}: {error}",
-                f"Repair or uninstall the distribution {self.distribution.split()[0]}.",
-            ) from error
-
-
-@cache
-def plugins(kind: str) -> tuple[Plugin, ...]:
-    """List the plug-ins of a kind, loading none of them; a name may occur more than once."""
-    group = GROUPS[kind]
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            points = entrypoints.get_group_all(group)
-    except (configparser.Error, UnicodeDecodeError, OSError) as error:
-        # One malformed entry_points.txt makes entrypoints give up on every distribution.
-        found, culprits = _scan_one_by_one(kind)
-        warnings.warn(
-            f"A malformed entry_points.txt was passed over: {', '.join(culprits) or error}",
-            stacklevel=1,
-        )
-        return found
-    found = {
-        Plugin(
-            kind,
-            point.name,
-            f"{point.module_name}:{point.object_name or ''}",
-            _distribution(point.distro.name if point.distro else "unknown"),
-        )
-        for point in points
-    }
-    return tuple(sorted(found, key=lambda plugin: (plugin.name, plugin.distribution)))
-
-
-def _scan_one_by_one(kind: str) -> tuple[tuple[Plugin, ...], list[str]]:
-    """Plug-ins of every distribution that can be read, and the files of those that cannot."""
-    found, culprits = set(), []
-    for distribution in importlib.metadata.distributions():
-        try:
-            points = distribution.entry_points.select(group=GROUPS[kind])
-            owner = f"{distribution.metadata['Name']} {distribution.version}"
-            found |= {
-                Plugin(kind, point.name, f"{point.module}:{point.attr}", owner) for point in points
-            }
-        except Exception as error:
-            place = getattr(distribution, "_path", "?")
-            culprits.append(f"{place}: {error}")
-    ordered = sorted(found, key=lambda plugin: (plugin.name, plugin.distribution))
-    return tuple(ordered), culprits
-
-
-def _distribution(raw_name: str) -> str:
-    name = raw_name.replace("_", "-")
-    try:
-        return f"{name} {importlib.metadata.version(name)}"
-    except importlib.metadata.PackageNotFoundError:
-        return name
-
-
 def find(kind: str, name: str) -> Plugin:
     """Find the one plug-in of that kind and name.
 
+    What comes with sdabn keeps its names, whoever else registers them: recipes and models that
+    name it go on working. ``distribution/name`` picks another's.
+
     Raises:
-        SdabnError: If none is registered (the nearest match is named), or more than one is.
+        SdabnError: If none is registered (the nearest match is named), or several are.
     """
-    matches = [plugin for plugin in plugins(kind) if plugin.name == name]
+    owner, _, plain = name.rpartition("/")
+    matches = [plugin for plugin in plugins(kind) if plugin.name == plain]
+    if owner:
+        matches = [plugin for plugin in matches if plugin.owner == normalized(owner)]
     if not matches:
-        names = [plugin.name for plugin in plugins(kind)]
-        raise SdabnError(
-            f"There is no {kind} plug-in called {name!r}.",
-            f"{did_you_mean(name, names)} See: sdabn plugins list",
-        )
+        raise _unknown(kind, name)
+    own = [plugin for plugin in matches if plugin.built_in]
+    if len(matches) == 1 or not own:
+        return _only(matches)
+    others = [plugin for plugin in matches if not plugin.built_in]
+    also = " and ".join(f"{p.distribution} registers one too ({p.spec})" for p in others)
+    warnings.warn(f"The {kind} {name!r} is sdabn's own; {also}.", stacklevel=1)
+    return own[0]
+
+
+def _unknown(kind: str, name: str) -> SdabnError:
+    known = {plugin.name for plugin in plugins(kind)} | {plugin.spec for plugin in plugins(kind)}
+    plain = sorted(entry for entry in known if "/" not in entry)
+    other = [k for k in GROUPS if k != kind and any(p.name == name for p in plugins(k))]
+    also = f" There is a {' and a '.join(other)} of that name." if other else ""
+    return SdabnError(
+        f"There is no {kind} plug-in called {name!r}.{also}",
+        f"{did_you_mean(name, known if '/' in name else plain)} See: sdabn plugins list",
+    )
+
+
+def _only(matches: list[Plugin]) -> Plugin:
     if len(matches) > 1:
-        owners = " and ".join(plugin.distribution for plugin in matches)
+        first = matches[0]
         raise SdabnError(
-            f"The {kind} plug-in {name!r} is registered by {owners}.",
-            "Uninstall all of them but one.",
+            f"The {first.kind} plug-in {first.name!r} is registered by "
+            + " and ".join(plugin.distribution for plugin in matches)
+            + ".",
+            f"Write {' or '.join(plugin.spec for plugin in matches)}, or uninstall all but one.",
         )
     return matches[0]
+
+
+def kinds_of(name: str, kind: str | None = None) -> list[str]:
+    """The kinds of plug-in that have a name; only the one asked, if one is.
+
+    Raises:
+        SdabnError: If there is no such kind, or no plug-in of that name.
+    """
+    if kind is not None:
+        if kind not in GROUPS:
+            raise SdabnError(f"There is no kind {kind!r}.", did_you_mean(kind, GROUPS))
+        find(kind, name)
+        return [kind]
+    plain = name.rpartition("/")[2]
+    found = [each for each in GROUPS if any(plugin.name == plain for plugin in plugins(each))]
+    if not found:
+        known = {plugin.name for each in GROUPS for plugin in plugins(each)}
+        raise SdabnError(
+            f"There is no plug-in called {name!r}.",
+            f"{did_you_mean(name, known)} See: sdabn plugins list",
+        )
+    return found
 
 
 def build(kind: str, name: str, options: Mapping[str, Any], **given: Any) -> Any:
@@ -204,7 +155,7 @@ def check_options(
                 f"The {plugin.kind} {plugin.name!r} has no option {key!r}.",
                 did_you_mean(key, allowed),
             )
-    hints = _annotations(function.__init__ if inspect.isclass(function) else function)
+    hints = annotations_of(function)
     nested = {n: kind for n in allowed for t, kind in NESTED.items() if hints.get(n) is t}
     fields = {
         name: (hints.get(name, Any), ... if p.default is p.empty else p.default)
@@ -264,8 +215,9 @@ def _builder(kind: str, choice: Any) -> Callable[..., Any]:
     return partial(build, kind, name, options)
 
 
-def _annotations(function: Callable[..., Any]) -> dict[str, Any]:
+def annotations_of(function: Callable[..., Any]) -> dict[str, Any]:
     """Types of the options, without those that only a type checker can resolve."""
+    function = function.__init__ if inspect.isclass(function) else function
     resolved: dict[str, Any] = {}
     for name, annotation in getattr(function, "__annotations__", {}).items():
         holder = type("Holder", (), {"__annotations__": {name: annotation}})

@@ -9,6 +9,7 @@ RUN/recipe.yaml                          the resolved recipe
         last.safetensors                 weights of the last step, if the stage hands on the best
         pictures/, tensorboard/          to look at
     .lock                                held by the process that trains
+    init/ *.safetensors, *.json          weights that the recipe gives, and where they came from
     model/ cascade.json, *.safetensors   all that running and evaluating need
 """
 
@@ -24,10 +25,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from filelock import FileLock, Timeout
 
-from sdabn_cli import networks
+from sdabn_cli import given, networks
 from sdabn_cli import recipe as recipes
 from sdabn_cli.errors import SdabnError
 from sdabn_cli.files import write_atomically
@@ -77,7 +77,8 @@ class Run:
                     "Give an empty or a new directory with --run.",
                 )
             return
-        changed = recipes.differences(self.read_recipe(), recipe, self.begun())
+        old, new = given.by_content(self.read_recipe(), recipe, self.path)
+        changed = recipes.differences(old, new, self.begun())
         if changed:
             raise SdabnError(
                 f"The run directory {self.path} belongs to another recipe:\n" + "\n".join(changed),
@@ -140,11 +141,7 @@ class Run:
         path = self.path / RECIPE
         if not path.is_file():
             raise SdabnError(f"{self.path} is not a run directory: it holds no {RECIPE}.")
-        try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise SdabnError(f"{path} is damaged: {error}") from error
-        return recipes.validate(content if isinstance(content, dict) else {}, source=str(path))
+        return recipes.read_resolved(path)
 
     def claim(self, recipe: Recipe, classes: Sequence[str]) -> None:
         """Record recipe and classes; call ``check_recipe`` and ``check_classes`` first."""

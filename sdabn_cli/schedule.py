@@ -67,6 +67,11 @@ class Stage:
         ids = [id_ for unit in range(1, self.index) for id_ in (f"s{unit}", f"d{unit}")]
         return [*ids, f"s{self.index}"] if self.kind == "denoise" else ids
 
+    @property
+    def denoisers_before(self) -> list[str]:
+        """The part of the prefix that counts where no segmentation guides the denoisers."""
+        return [f"d{unit}" for unit in range(1, self.index)]
+
 
 def stages(units: int) -> list[Stage]:
     """Algorithm 1's order for a number of units: s0, s1, d1, s2, d2, ..."""

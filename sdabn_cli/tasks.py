@@ -11,7 +11,12 @@ from torch import Tensor, nn
 from sdabn_cli.cascade import Frozen, segment, strengthen
 from sdabn_cli.data import Sample
 from sdabn_cli.device import Compute
-from sdabn_cli.losses import denoising_loss, labelled_weight, segmentation_loss
+from sdabn_cli.losses import (
+    denoising_loss,
+    labelled_weight,
+    segmentation_loss,
+    semantic_loss,
+)
 from sdabn_cli.recipe import DenoiseSettings, SegmentSettings
 from sdabn_cli.schedule import Stage
 
@@ -34,9 +39,20 @@ def task_of(
     settings: SegmentSettings | DenoiseSettings,
     prefix: Frozen,
     compute: Compute,
+    critic: nn.Module | None = None,
 ) -> Task:
-    """The stage's forward pass and loss."""
-    return (_Segmentation if stage.kind == "seg" else _Denoising)(stage, settings, prefix, compute)
+    """The stage's forward pass and loss.
+
+    Args:
+        stage: The stage.
+        settings: Its settings.
+        prefix: Stages in front of it.
+        compute: Device and precision.
+        critic: Frozen clean segmenter that judges estimates, for ``semantic_weight``.
+    """
+    if isinstance(settings, SegmentSettings):
+        return _Segmentation(stage, settings, prefix, compute)
+    return _Denoising(stage, settings, prefix, compute, critic)
 
 
 class _Segmentation:
@@ -59,10 +75,16 @@ class _Segmentation:
 
 class _Denoising:
     def __init__(
-        self, stage: Stage, settings: DenoiseSettings, prefix: Frozen, compute: Compute
+        self,
+        stage: Stage,
+        settings: DenoiseSettings,
+        prefix: Frozen,
+        compute: Compute,
+        critic: nn.Module | None,
     ) -> None:
         self._stage, self._prefix, self._compute = stage, prefix, compute
         self._border = settings.border
+        self._critic, self._semantic_weight = critic, settings.semantic_weight
 
     def size(self, batch: Sample) -> Tensor:
         return torch.tensor(float(len(batch.clean)), device=batch.clean.device)
@@ -71,7 +93,11 @@ class _Denoising:
         with self._compute.autocast():
             image, condition = stage_input(self._prefix, self._stage, part)
             estimate = network(image, condition)
-        return denoising_loss(estimate, part.clean, self._border, size)
+            logits = None if self._critic is None else segment(self._critic, estimate)
+        loss = denoising_loss(estimate, part.clean, self._border, size)
+        if logits is None:
+            return loss
+        return loss + self._semantic_weight * semantic_loss(logits, part.labels, size)
 
 
 def stage_input(prefix: Frozen, stage: Stage, batch: Sample) -> tuple[Tensor, Tensor | None]:
@@ -110,5 +136,6 @@ def _stage_input(prefix: Frozen, stage: Stage, batch: Sample) -> tuple[Tensor, T
     if stage.kind == "seg":
         return (batch.noisy if estimate is None else estimate), None
     cascade = prefix.module
-    condition = cascade.condition_from(outputs[-1].logits, batch.noisy, batch.labels)
+    logits = outputs[-1].logits if outputs else None
+    condition = cascade.condition_from(logits, batch.noisy, batch.labels)
     return strengthen(batch.noisy, estimate), condition

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from sdabn_cli import data, datasets, memory, networks, registry
-from sdabn_cli.assembly import ensure_model, frozen_prefix, require_earlier
+from sdabn_cli import data, datasets, initial, memory, networks, probing, registry
+from sdabn_cli.assembly import (
+    ensure_model,
+    frozen_prefix,
+    require,
+    require_earlier,
+    trained_network,
+)
+from sdabn_cli.cascade import condition_channels
 from sdabn_cli.contracts import Dataset
 from sdabn_cli.device import Compute
 from sdabn_cli.errors import SdabnError
@@ -22,6 +30,7 @@ from sdabn_cli.recipe import Recipe
 from sdabn_cli.runs import Run
 from sdabn_cli.schedule import KINDS, Stage, stages
 from sdabn_cli.tensorboard import require_tensorboard
+from sdabn_cli.validation import Validation
 
 
 @contextlib.contextmanager
@@ -43,6 +52,7 @@ def opened(recipe: Recipe, run: Run, compute: Compute, watcher: Watcher) -> Iter
         if processes.is_main:
             run.check_recipe(recipe)  # again: another training may have begun meanwhile
             run.claim(recipe, training.train.dataset.classes)
+            initial.bring(recipe, run, training.train.dataset.classes)
         processes.wait()
         yield training
 
@@ -64,15 +74,27 @@ def check(recipe: Recipe, run: Run, compute: Compute, watcher: Watcher) -> Train
     validation = datasets.open_split(recipe.data, recipe.data.validation_split)
     run.check_classes(train.classes)
     check_class_weights(recipe, train)
+    for found in initial.check(recipe, run, train.classes).values():
+        for note in found.notes:
+            watcher.warn(f"{found.path}: {note}.")
     decoded = data.DecodedCache(train, recipe.data.cache_mb)
     decoded.fill()
     data.check_examples(validation)
-    for kind in KINDS:  # a network that cannot be built is found before anything is written
-        networks.for_kind(recipe, kind, num_classes=len(train.classes))
+    _try_networks(recipe, len(train.classes))
     if isinstance(train[0].image, Path) and train[0].image == validation[0].image:
         watcher.warn("The training and the validation split hold the same images.")
     noise = registry.build("noise", recipe.noise.name, recipe.noise.options)
     return Training(recipe, run, decoded, validation, noise, compute, watcher)
+
+
+def _try_networks(recipe: Recipe, num_classes: int) -> None:
+    """Build both networks and try them, before anything is written."""
+    segmenter, denoiser = (
+        networks.for_kind(recipe, kind, num_classes=num_classes) for kind in KINDS
+    )
+    probing.try_segmenter(segmenter, recipe.segmenter.name, num_classes=num_classes)
+    channels = condition_channels(recipe.condition, num_classes)
+    probing.try_denoiser(denoiser, recipe.denoiser.name, condition_channels=channels)
 
 
 def check_class_weights(recipe: Recipe, dataset: Dataset) -> None:
@@ -110,26 +132,83 @@ def train_stage(training: Training, stage: Stage) -> None:
     recipe, run, compute = training.recipe, training.run, training.compute
     classes = training.train.dataset.classes
     if run.stage(stage).status != "finished":
-        require_earlier(run, stage)
+        require_earlier(recipe, run, stage)
         network = compute.place(starting_network(training, stage))
+        if not any(parameter.requires_grad for parameter in network.parameters()):
+            _finish_untrained(training, stage, network)
+            return
         prefix = compute.place(frozen_prefix(recipe, run, stage, len(classes)))
-        loop = StageLoop(training, stage, network, prefix)
+        critic = critic_of(training, stage)
+        loop = StageLoop(training, stage, network, prefix, critic)
         loop.resume()
         loop.run()
         if compute.processes.is_main:
             loop.finish()
         training.watcher.finish(stage, loop.seconds)
+    elif recipe.is_given(stage):
+        measure_given(training, stage)
     compute.processes.wait()
     if compute.processes.is_main:
         ensure_model(run, recipe, training.train.dataset)
 
 
+def measure_given(training: Training, stage: Stage) -> None:
+    """Validate weights that the user gave, once.
+
+    That they fit says nothing about the order of their classes, or about the images they know.
+    """
+    directory, classes = training.run.stage(stage), training.train.dataset.classes
+    if any("validation" in entry for entry in directory.read_log()):
+        return
+    began, compute = time.perf_counter(), training.compute
+    network = trained_network(training.recipe, training.run, stage, len(classes))
+    prefix = compute.place(frozen_prefix(training.recipe, training.run, stage, len(classes)))
+    training.watcher.start(stage, step=0, steps=0)
+    figures = Validation(training, stage, compute.place(network), prefix).run(0)
+    seconds = time.perf_counter() - began
+    if compute.processes.is_main:
+        directory.log({"step": 0, "validation": figures, "seconds": seconds})
+    training.watcher.validated(0, figures)
+    training.watcher.finish(stage, seconds)
+
+
+def _finish_untrained(training: Training, stage: Stage, network: nn.Module) -> None:
+    """Finish a stage whose network has nothing to train, such as a classical denoiser."""
+    if training.compute.processes.is_main:
+        directory = training.run.stage(stage)
+        directory.finish(networks.weights_of(network), hand_on="last")
+        ensure_model(training.run, training.recipe, training.train.dataset)
+    training.compute.processes.wait()
+    training.watcher.finish(stage, 0.0)
+
+
+def critic_of(training: Training, stage: Stage) -> nn.Module | None:
+    """The clean segmenter that judges a denoiser's estimates, where its settings ask for one.
+
+    Raises:
+        SdabnError: If s0 is not trained yet.
+    """
+    settings = training.recipe.for_stage(stage)
+    if not getattr(settings, "semantic_weight", 0):
+        return None
+    require(training.run, stage, ["s0"])
+    classes = len(training.train.dataset.classes)
+    critic = trained_network(training.recipe, training.run, Stage(0, "seg"), classes)
+    return training.compute.place(critic.requires_grad_(False).eval())
+
+
 def starting_network(training: Training, stage: Stage) -> nn.Module:
-    """Build a stage's network: S_i from S_{i-1}, D_i and s0 from random weights of their own."""
+    """Build a stage's network.
+
+    S_i starts from S_{i-1}; D_i and s0 from random weights of their own or from those that the
+    recipe gives.
+    """
     recipe = training.recipe
     torch.manual_seed(seed_from(recipe.seed, stage.id, "initial weights"))
     classes = training.train.dataset.classes
     network = networks.for_kind(recipe, stage.kind, num_classes=len(classes))
     if stage.starts_from:
         networks.load_weights(network, training.run.stage(stage.starts_from).weights)
+    else:
+        initial.start(network, recipe, training.run, stage.kind)
     return network

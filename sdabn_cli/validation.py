@@ -99,7 +99,7 @@ class Validation:
             looked.noisy,
             looked.estimate,
             looked.labels,
-            looked.prediction.long(),
+            None if looked.prediction is None else looked.prediction.long(),
             dataset.palette,
             clean=self._stage.is_clean,
         )

@@ -1,4 +1,4 @@
-"""Fixtures: isolation from the user's machine, a tiny CamVid tree, plug-ins of a third party."""
+"""Fixtures: isolation from the user's machine, plug-ins of a third party, recipes and runs."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
+import fixtures_hub
 import pytest
 import torch
-from PIL import Image
 
-from sdabn_cli import recipe, registry, training
+from sdabn_cli import discovery, recipe, training
 from sdabn_cli.device import Compute
 from sdabn_cli.job import Training
 from sdabn_cli.runs import Run
 from sdabn_cli.schedule import Stage
 
+pytest_plugins = ["fixtures_data"]
 torch.set_num_threads(1)
 
 #: Two networks of a few hundred parameters. ``BUILT`` lets a test look at every network that a
@@ -89,9 +89,14 @@ def _isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     for name in ("XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME"):
         monkeypatch.setenv(name, str(tmp_path / "home" / name.lower()))
-    registry.plugins.cache_clear()
+    _forget_plugins()
     yield
-    registry.plugins.cache_clear()
+    _forget_plugins()
+
+
+def _forget_plugins() -> None:
+    discovery.plugins.cache_clear()
+    discovery.unmet_requirement.cache_clear()
 
 
 ThirdParty = Callable[..., Path]
@@ -99,49 +104,47 @@ ThirdParty = Callable[..., Path]
 
 @pytest.fixture
 def third_party(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ThirdParty]:
-    """Install a distribution: ``third_party(name, entry_points, version=..., module=source)``."""
+    """Install a distribution: ``third_party(name, entry_points, module=source)``.
+
+    Also its ``version``, what it ``requires``, and the ``info`` directory's ending.
+    """
     site = tmp_path / "site"
 
     def install(
-        name: str, entry_points: str | bytes, *, version: str = "1.0", **modules: str
+        name: str,
+        entry_points: str | bytes,
+        *,
+        version: str = "1.0",
+        requires: str = "",
+        info: str = "dist-info",
+        **modules: str,
     ) -> Path:
-        folder = site / name
-        info = folder / f"{name.replace('-', '_')}-{version}.dist-info"
-        info.mkdir(parents=True)
-        (info / "METADATA").write_text(
-            f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n", encoding="utf-8"
-        )
+        folder = site / f"{name}-{version}"
+        folder.mkdir(parents=True)
+        metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+        metadata += f"Requires-Dist: {requires}\n" if requires else ""
+        stem = name.replace("-", "_")
+        stem += f"-{version}" if info == "dist-info" else ""
+        info_folder = folder / f"{stem}.{info}"
+        info_folder.mkdir()
+        file = "METADATA" if info == "dist-info" else "PKG-INFO"
+        (info_folder / file).write_text(metadata, encoding="utf-8")
         content = (
             entry_points
             if isinstance(entry_points, bytes)
             else textwrap.dedent(entry_points).encode()
         )
-        (info / "entry_points.txt").write_bytes(content)
+        (info_folder / "entry_points.txt").write_bytes(content)
         for module, source in modules.items():
             (folder / f"{module}.py").write_text(textwrap.dedent(source), encoding="utf-8")
         monkeypatch.syspath_prepend(folder)
-        registry.plugins.cache_clear()
+        _forget_plugins()
         return folder
 
     yield install
     for module in list(sys.modules):
         if str(getattr(sys.modules[module], "__file__", None) or "").startswith(str(site)):
             del sys.modules[module]
-
-
-@pytest.fixture
-def camvid_tree(tmp_path: Path) -> Path:
-    """CamVid's layout with tiny images: bands of all classes and of void (11) in noisy colours."""
-    root = tmp_path / "camvid"
-    rows, columns = np.mgrid[:44, :60]
-    for number, split in enumerate(["train"] * 4 + ["val"] * 2 + ["test"] * 2):
-        labels = ((columns // 5 + rows // 15 + number) % 12).astype(np.uint8)
-        texture = np.random.default_rng(number).integers(0, 30, (44, 60, 3))
-        image = (labels[..., None] * np.array([20, 7, 13]) % 220 + texture).astype(np.uint8)
-        for folder, array in ((split, image), (f"{split}annot", labels)):
-            (root / folder).mkdir(parents=True, exist_ok=True)
-            Image.fromarray(array).save(root / folder / f"frame{number}.png")
-    return root
 
 
 @pytest.fixture
@@ -224,3 +227,11 @@ def opened(tiny_recipe: str, watcher: Recorder) -> Iterator[Callable[..., Traini
 
     with stack:
         yield open_training
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[fixtures_hub.Hub]:
+    """A Hub on this machine, without repositories, and an empty cache for what it gives."""
+    with fixtures_hub.serving() as server:
+        fixtures_hub.turn_to(server.address, tmp_path / "hub-cache", monkeypatch)
+        yield server

@@ -19,22 +19,25 @@ PLUGINS = CORE.parent / "plugins"
 LAYERS = (
     {"__main__"},
     {"commands"},
-    {"training", "pipeline", "plan", "testing"},
-    {"loop", "validation", "job", "evaluation", "products", "export"},
+    {"api", "reproduction"},
+    {"training", "pipeline", "plan", "testing", "facts"},
+    {"loop", "validation", "job", "evaluation", "products", "export", "report"},
     {"inference", "execution", "noiselevel"},
     {"assembly", "tasks", "cascade", "data", "datasets", "networks", "metrics", "losses", "runs",
-     "model", "logits"},
-    {"contracts", "registry", "specs", "recipe", "images", "device", "randomness", "schedule",
-     "console", "tiling", "planes", "pixels", "tiff", "tiffheader", "tiffcolour", "encoding",
+     "model", "logits", "probing", "joint", "given", "initial"},
+    {"contracts", "registry", "specs", "discovery", "recipe", "choices", "origin", "checkpoints",
+     "fitting", "images", "device", "randomness", "schedule", "console",
+     "tiling", "planes", "pixels", "tiff", "tiffheader", "tiffcolour", "encoding",
      "inputs", "overlay", "optimization",
      "augmentation", "batchnorm", "pictures", "stopping",
-     "tensorboard", "overview", "engines", "openvino", "memory", "graph"},
+     "tensorboard", "overview", "engines", "openvino", "memory", "graph",
+     "inspection", "loading", "scaffold", "catalogue", "description", "hub", "sources"},
     {"processes"},
-    {"errors", "files", "jsonable", "labels", "sdabn_cli"},
+    {"errors", "files", "jsonable", "labels", "conditions", "sdabn_cli"},
 )  # fmt: skip
 
 #: What a plug-in may import beside Python's own modules.
-OF_PLUGINS = ("torch", "timm", "segmentation_models_pytorch", "PIL", "numpy", "yaml",
+OF_PLUGINS = ("torch", "timm", "bm3d", "segmentation_models_pytorch", "PIL", "numpy", "yaml",
               "sdabn_cli.contracts", "sdabn_plugins")  # fmt: skip
 
 CORE_FILES = sorted(CORE.rglob("*.py"))

@@ -258,3 +258,22 @@ def test_nothing_trains_a_frozen_module():
 
     assert not result.requires_grad
     assert not any(parameter.requires_grad for parameter in frozen.parameters())
+
+
+def test_units_without_a_segmenter_only_denoise():
+    units = [cascades.Unit(None, LinearDenoiser(gain)) for gain in (2.0, 3.0)]
+    noisy = torch.full((1, 3, 4, 4), 0.5)
+
+    first, second = cascades.Cascade(units, condition="none")(noisy)
+
+    # x1 = 2 y = 1, x2 = 3 (y + x1) = 4.5
+    assert first.logits is None
+    assert torch.equal(first.estimate, torch.full_like(noisy, 1.0))
+    assert torch.equal(second.estimate, torch.full_like(noisy, 4.5))
+
+
+def test_a_guided_denoiser_needs_the_segmenter_of_its_unit():
+    cascade = cascades.Cascade([cascades.Unit(None, LinearDenoiser(1.0))], condition="segmentation")
+
+    with pytest.raises(ValueError, match="'segmentation' needs a segmenter in every unit"):
+        cascade(torch.zeros(1, 3, 4, 4))

@@ -19,7 +19,9 @@ from sdabn_cli.commands import app
 
 HEAVY = ("torch", "timm", "numpy", "pydantic")
 BUILT_IN = {
-    ("segmenter", "hrnet"), ("segmenter", "smp"), ("denoiser", "ddfn"), ("denoiser", "smp"),
+    ("segmenter", "hrnet"), ("segmenter", "smp"), ("segmenter", "joint"), ("denoiser", "bm3d"),
+    ("denoiser", "dncnn"), ("denoiser", "nafnet"), ("denoiser", "sft"),
+    ("denoiser", "ddfn"), ("denoiser", "smp"),
     ("noise", "gaussian"), ("noise", "poisson"), ("noise", "poisson_gaussian"), ("noise", "jpeg"),
     ("noise", "speckle"), ("noise", "correlated"), ("noise", "blind"), ("dataset", "outdoorseg"),
     ("dataset", "camvid"), ("dataset", "cityscapes"),
@@ -114,10 +116,12 @@ def test_plugins_list_gives_the_built_ins_as_json_and_nothing_else():
 
     assert result.returncode == 0
     assert result.stderr == ""
-    listed = [p for p in json.loads(result.stdout) if p["distribution"].startswith("sdabn ")]
-    assert len(listed) == 17
+    listed = [p for p in json.loads(result.stdout) if p["distribution"] == "sdabn"]
+    assert len(listed) == len(BUILT_IN)
     assert {(p["kind"], p["name"]) for p in listed} == BUILT_IN
-    assert all(p.keys() == {"name", "kind", "distribution", "target"} for p in listed)
+    keys = {"name", "kind", "distribution", "version", "state", "reason", "target"}
+    assert all(p.keys() == keys for p in listed)
+    assert {p["state"] for p in listed} == {"ok"}
 
 
 def test_plugins_list_shows_a_third_party_plugin_with_its_distribution(tiny_plugins):
@@ -125,7 +129,7 @@ def test_plugins_list_shows_a_third_party_plugin_with_its_distribution(tiny_plug
 
     mine = [p for p in json.loads(result.stdout) if p["name"] == "tiny"]
     assert [p["kind"] for p in mine] == ["segmenter", "denoiser"]
-    assert {p["distribution"] for p in mine} == {"sdabn-tiny 1.0"}
+    assert {p["distribution"] for p in mine} == {"sdabn-tiny"}
 
 
 def test_plugins_list_without_json_leaves_stdout_to_programs():

@@ -196,3 +196,16 @@ def test_a_label_outside_the_classes_is_named(model, camvid_tree):
     result = sdabn("evaluate", "--dataset", "camvid", "--data", camvid_tree, "--model", model)
 
     assert_refused(result, camvid_tree / "valannot" / "frame5.png", "label 77 is outside")
+
+
+def test_the_protocol_is_an_option_and_is_printed(model, camvid_tree):
+    usual = evaluate(camvid_tree, "--model", model)
+    file = evaluate(camvid_tree, "--model", model, "--protocol", "file")
+    paper = evaluate(camvid_tree, "--model", model, "--protocol", "paper")
+    wrong = sdabn("evaluate", "--dataset", "camvid", "--data", camvid_tree, "--model", model,
+                  "--protocol", "papers")  # fmt: skip
+
+    assert (file["protocol"]["clip"], file["protocol"]["border"]) == (True, 0)
+    assert file["units"][0]["psnr"] > usual["units"][0]["psnr"]
+    assert paper["protocol"]["absent_classes"] == "counted as 0"
+    assert_refused(wrong, "no protocol 'papers'", "Did you mean 'paper'?")

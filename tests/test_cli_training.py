@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from fixtures_cli import assert_refused, files, sdabn
 from PIL import Image
 
@@ -140,3 +141,41 @@ def test_class_weights_of_another_length_are_refused_before_anything_is_written(
 
     assert_refused(result, "class_weights has 2 numbers", "11 classes")
     assert not Path("run").exists()
+
+
+@pytest.mark.parametrize("condition", ["none", "image"])
+def test_denoisers_that_no_segmentation_guides_need_no_segmenter(tiny_recipe, condition):
+    options = ["--recipe", tiny_recipe, "--set", f"condition={condition}", "--run", "plain"]
+
+    trained = [
+        sdabn("train-stage", "--index", index, "--kind", "denoise", *options) for index in (1, 2)
+    ]
+    early = sdabn("train-stage", "--index", 2, "--kind", "seg", *options)
+    root = yaml.safe_load(Path("plain/recipe.yaml").read_text())["data"]["root"]
+    measured = sdabn("evaluate", "--run", "plain", "--stage", "d2", "--dataset", "camvid",
+                     "--data", root, "--json")  # fmt: skip
+
+    assert [result.exit_code for result in trained] == [0, 0]
+    assert {path.parent.name for path in Path("plain").glob("*/weights.safetensors")} == {
+        "d1",
+        "d2",
+    }
+    assert_refused(early, "s2 needs stage s1, which is missing")
+    units = json.loads(measured.stdout)["units"]
+    assert [unit["miou"] for unit in units] == [None, None]
+    assert all(unit["psnr"] > 0 for unit in units)
+
+
+def test_a_segmenter_behind_plain_denoisers_sees_their_estimates(tiny_recipe):
+    options = ["--recipe", tiny_recipe, "--set", "condition=none", "--run", "plain"]
+    for index, kind in ((0, "seg"), (1, "seg"), (1, "denoise"), (2, "seg")):
+        assert sdabn("train-stage", "--index", index, "--kind", kind, *options).exit_code == 0
+
+    root = yaml.safe_load(Path("plain/recipe.yaml").read_text())["data"]["root"]
+    measured = sdabn("evaluate", "--run", "plain", "--stage", "s2", "--dataset", "camvid",
+                     "--data", root, "--json")  # fmt: skip
+
+    denoised, segmented = json.loads(measured.stdout)["units"]
+    assert (denoised["miou"], segmented["psnr"]) == (None, None)
+    assert denoised["psnr"] > 0
+    assert 0 <= segmented["miou"] <= 100

@@ -9,6 +9,7 @@ import pytest
 import torch
 from fixtures_cli import save_picture, sdabn
 
+import sdabn_cli
 from sdabn_cli import device, execution, inference
 from sdabn_cli import model as models
 from sdabn_cli.planes import whole
@@ -79,3 +80,13 @@ def test_the_command_runs_on_cuda():
 
     assert result.exit_code == 0, result.stderr
     assert "CPU" not in json.loads(result.stdout)["device"]
+
+
+def test_a_tensor_on_cuda_gives_results_on_cuda():
+    image = torch.rand(2, 3, 60, 70, device="cuda")
+
+    result = sdabn_cli.load("street", units=1, device="cuda")(image, probabilities=True)
+
+    for found in (result.denoised, result.labels, result.probabilities):
+        assert found.device == image.device
+    assert result.denoised.shape == image.shape

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from sdabn_cli import evaluation, metrics, registry
 from sdabn_cli.cascade import Cascade, Unit
 from sdabn_cli.contracts import Example
-from sdabn_cli.data import IGNORED
 from sdabn_cli.device import Compute
-from sdabn_cli.losses import denoising_loss, labelled_weight, segmentation_loss
+from sdabn_cli.errors import SdabnError
+from sdabn_cli.labels import IGNORED
+from sdabn_cli.losses import denoising_loss, labelled_weight, segmentation_loss, semantic_loss
 from sdabn_cli.metrics import Protocol, SegmentationScore
 
 CPU = Compute(torch.device("cpu"), torch.float32)
@@ -94,6 +95,21 @@ def test_a_set_without_any_label_has_no_figures():
     score.add(torch.zeros(1, 2, 2, dtype=torch.int64), torch.full((1, 2, 2), IGNORED))
 
     assert all(math.isnan(value) for value in score.summary().values())
+
+
+def test_the_semantic_loss_weighs_cross_entropy_against_the_mean_squared_error():
+    # Four pixels of two classes at even logits: a cross-entropy of ln 2 each.
+    labels = torch.tensor([[[0, 1], [1, IGNORED]]])
+    clean = torch.zeros(1, 3, 2, 2)
+    estimate = torch.full((1, 3, 2, 2), 0.5)
+    one = torch.tensor(1.0)
+
+    squared = float(denoising_loss(estimate, clean, 0, one))
+    semantic = float(semantic_loss(torch.zeros(1, 2, 2, 2), labels, one))
+
+    # 3 H W / 2 = 6 times MSE = 0.25, and 6 times the mean over pixels, of which one has no label.
+    assert squared == pytest.approx(6 * 0.25)
+    assert semantic == pytest.approx(6 * 3 * math.log(2) / 4)
 
 
 def test_the_denoising_loss_is_half_the_squared_error_of_an_image():
@@ -247,3 +263,42 @@ def test_every_unit_is_measured():
 )
 def test_images_are_picked_evenly(wanted, expected):
     assert evaluation.pick(5, wanted) == expected
+
+
+def test_the_papers_protocol_counts_absent_classes_as_zero():
+    # Of three classes the third is nowhere: IoU 1/2 and 1/2, accuracies 1/2 and 1.
+    labels, predicted = torch.tensor([[[0, 0, 1]]]), torch.tensor([[[0, 1, 1]]])
+    left_out, counted = SegmentationScore(3), SegmentationScore(3, "counted as 0")
+    for score in (left_out, counted):
+        score.add(predicted, labels)
+
+    assert left_out.summary()["miou"] == pytest.approx(50)
+    assert left_out.summary()["mean_accuracy"] == pytest.approx(75)
+    assert counted.summary()["miou"] == pytest.approx(100 / 3)
+    assert counted.summary()["mean_accuracy"] == pytest.approx(50)
+    assert counted.summary()["pixel_accuracy"] == pytest.approx(200 / 3)
+
+
+def test_figures_agree_with_those_of_torchmetrics():
+    from torchmetrics.classification import MulticlassAccuracy, MulticlassJaccardIndex
+
+    random = torch.Generator().manual_seed(0)
+    labels = torch.randint(0, 5, (4, 20, 20), generator=random)
+    predicted = torch.where(torch.rand(labels.shape, generator=random) < 0.6, labels, 1)
+    labels[:, :3] = IGNORED
+    score = SegmentationScore(5)
+    for number in range(4):
+        score.add(predicted[number : number + 1], labels[number : number + 1], number)
+
+    figures = score.summary()
+    for name, metric in {
+        "miou": MulticlassJaccardIndex(5, ignore_index=IGNORED),
+        "pixel_accuracy": MulticlassAccuracy(5, average="micro", ignore_index=IGNORED),
+        "mean_accuracy": MulticlassAccuracy(5, average="macro", ignore_index=IGNORED),
+    }.items():
+        assert figures[name] == pytest.approx(100 * float(metric(predicted, labels)), rel=1e-5)
+
+
+def test_an_unknown_protocol_is_answered_with_those_there_are():
+    with pytest.raises(SdabnError, match=r"no protocol 'papr'\.\nDid you mean 'paper'\?"):
+        Protocol.named("papr", precision="float32", noise=None, seed=0)

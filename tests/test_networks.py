@@ -135,3 +135,9 @@ def test_weights_of_another_network_are_refused_and_change_nothing(other):
         networks.load_weights(network, Path("other.safetensors"))
 
     assert all(torch.equal(before[k], tensor) for k, tensor in network.state_dict().items())
+
+
+def test_the_wider_and_deeper_segmenter_has_the_parameters_of_the_papers_s1_plus():
+    network = networks.build_segmenter("hrnet", {"variant": "w22_plus"}, num_classes=19)
+
+    assert networks.count_parameters(network) == pytest.approx(8.00e6, rel=0.01)

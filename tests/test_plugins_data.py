@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from fixtures_data import CLASSES_FILE, save
 
 from sdabn_cli import data, registry
 from sdabn_cli.augmentation import Augmentation
@@ -20,35 +20,10 @@ from sdabn_cli.errors import SdabnError
 from sdabn_cli.labels import IGNORED
 
 SMALL = {"width": 96, "height": 64}
-CLASSES_FILE = """
-classes:
-  - {name: background, color: [0, 0, 0]}
-  - {name: cell, color: [220, 20, 60]}
-ignore: 255
-"""
 
 
 def open_split(name: str, root: Path | None, split: str = "train", **options: Any) -> Dataset:
     return registry.build("dataset", name, options, root=root, split=split)
-
-
-def save(path: Path, values: int | np.ndarray, *, size: tuple[int, int] = (12, 16)) -> Path:
-    """Write a grey image of one value, or an array."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    array = np.full(size, values, np.uint8) if isinstance(values, int) else values
-    Image.fromarray(array).save(path)
-    return path
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Two splits of the data set ``folder``: two images to train, one to validate."""
-    root = tmp_path / "cells"
-    for name, image in (("train/a", "png"), ("train/b", "jpg"), ("val/c", "png")):
-        save(root / "images" / f"{name}.{image}", 90)
-        save(root / "labels" / f"{name}.png", 1)
-    (root / "classes.yaml").write_text(CLASSES_FILE)
-    return root
 
 
 def test_a_folder_has_the_splits_of_its_sub_folders(folder):
@@ -158,18 +133,6 @@ def test_a_data_set_on_disk_needs_its_directory(name):
         open_split(name, None)
 
 
-@pytest.fixture
-def cityscapes(tmp_path: Path) -> Path:
-    """Two cities of the split train in the original layout; label ids 0 to 33 in every image."""
-    root = tmp_path / "cityscapes"
-    ids = np.arange(36, dtype=np.uint8).reshape(4, 9)
-    ids[ids > 33] = 255
-    for name in ("bonn/bonn_000001_000019", "ulm/ulm_000004_000019"):
-        save(root / "leftImg8bit/train" / f"{name}_leftImg8bit.png", 90, size=(4, 9))
-        save(root / "gtFine/train" / f"{name}_gtFine_labelIds.png", ids)
-    return root
-
-
 def test_cityscapes_is_read_in_its_original_layout(cityscapes):
     opened = open_split("cityscapes", cityscapes)
 
@@ -185,14 +148,14 @@ def test_cityscapes_label_ids_become_the_19_classes_and_the_others_are_ignored(c
     _, labels = data.decode(opened[0], opened)
     of_id = dict(zip(range(34), labels.ravel()[:34].tolist(), strict=True))
 
-    kept = {id_: opened.classes[label] for id_, label in of_id.items() if label != data.IGNORED}
+    kept = {id_: opened.classes[label] for id_, label in of_id.items() if label != IGNORED}
     assert kept == {
         7: "road", 8: "sidewalk", 11: "building", 12: "wall", 13: "fence", 17: "pole",
         19: "traffic light", 20: "traffic sign", 21: "vegetation", 22: "terrain", 23: "sky",
         24: "person", 25: "rider", 26: "car", 27: "truck", 28: "bus", 31: "train",
         32: "motorcycle", 33: "bicycle",
     }  # fmt: skip
-    assert set(labels.ravel()[34:].tolist()) == {data.IGNORED}
+    assert set(labels.ravel()[34:].tolist()) == {IGNORED}
 
 
 def test_a_missing_label_image_of_cityscapes_is_named(cityscapes):
@@ -328,18 +291,6 @@ def test_scenes_are_drawn_without_torch():
     )
 
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
-
-
-@pytest.fixture
-def outdoorseg(tmp_path: Path) -> Path:
-    """OutdoorSeg's layout as distributed: 18 images without a split."""
-    root = tmp_path / "outdoorseg"
-    for number in range(18):
-        save(root / "OutdoorSeg_img" / f"scene{number:02d}.jpg", 90)
-        labels = np.full((12, 16), number % 8, np.uint8)
-        labels[0, :2] = (8, 255)
-        save(root / "OutdoorSeg_anno" / f"scene{number:02d}.png", labels)
-    return root
 
 
 def test_outdoorseg_as_distributed_gives_every_ninth_image_to_val(outdoorseg):

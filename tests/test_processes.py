@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from fixtures_report import pictures, read
 from torch import Tensor, nn
 
 from sdabn_cli import networks
@@ -71,10 +72,18 @@ def test_two_processes_learn_the_same_weights_as_one_and_measure_the_same(tiny_r
     if launcher is TORCHRUN:
         root = Path(tiny_recipe).parent / "camvid"
         measure = ["evaluate", "--run", "alone", "--dataset", "camvid", "--data", str(root),
-                   "--device", "cpu", "--json"]  # fmt: skip
-        one, two = (start(*way, *measure) for way in (ALONE, TORCHRUN))
+                   "--device", "cpu", "--json", "--report", "report.html"]  # fmt: skip
+        one = start(*ALONE, *measure)
+        shown = pictures(read("report.html"))
+        two = start(*TORCHRUN, *measure)
         assert json.loads(one.stdout) | {"device": ""} == json.loads(two.stdout) | {"device": ""}
         assert json.loads(one.stdout)["images"] == 2
+        # Each process has made the pictures of one image.
+        again = pictures(read("report.html"))
+        assert [[p.tobytes() for p in each.values()] for each in again] == [
+            [p.tobytes() for p in each.values()] for each in shown
+        ]
+        assert len(again) == 2
 
 
 def test_a_batch_computed_in_parts_teaches_the_same_where_batches_are_not_normalised(opened):

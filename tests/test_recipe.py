@@ -251,7 +251,7 @@ OTHER = {
     "final_learning_rate": 0.01, "power": 1.5, "warmup_steps": 3, "momentum": 0.8,
     "weight_decay": 0.2, "log_every": 2, "save_every": 4, "validate_every": 6,
     "validation_images": 8, "accumulate": 7, "patience": 5, "finish_with": "best", "pictures": 1,
-    "class_weights": [1.0, 2.0], "border": 3, "colour": 0.1,
+    "class_weights": [1.0, 2.0], "border": 3, "semantic_weight": 0.5, "colour": 0.1,
 }  # fmt: skip
 
 

@@ -72,3 +72,9 @@ def test_warm_up_rises_linearly():
     rates = [learning_rate(how, step) / 0.03 for step in range(5)]
 
     assert rates == pytest.approx([0.25, 0.5, 0.75, 1, 1])
+
+
+def test_unguided_denoisers_stand_behind_denoisers_alone():
+    assert Stage.parse("d1").denoisers_before == []
+    assert Stage.parse("d3").denoisers_before == ["d1", "d2"]
+    assert Stage.parse("s3").denoisers_before == ["d1", "d2"]

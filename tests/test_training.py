@@ -282,3 +282,41 @@ def test_every_parameter_gets_a_gradient(kind, name):
     nn.functional.mse_loss(result, torch.rand_like(result)).backward()
 
     assert [n for n, p in network.named_parameters() if p.grad is None or not p.grad.any()] == []
+
+
+def test_a_denoiser_judged_by_the_clean_segmenter_follows_both_losses(opened):
+    job = opened("condition=none", "denoise.semantic_weight=0.5", *STILL)
+    train(job, "s0")
+    batch = batch_of(job, 2)
+    denoiser = training.starting_network(job, Stage.parse("d1"))
+    critic = finished_network(job, "s0")
+    task = tasks.task_of(
+        Stage.parse("d1"),
+        job.recipe.denoise,
+        assembly.frozen_prefix(job.recipe, job.run, Stage.parse("d1"), 11),
+        job.compute,
+        training.critic_of(job, Stage.parse("d1")),
+    )
+
+    loss = task.loss(denoiser, batch, task.size(batch))
+    loss.backward()
+
+    with torch.no_grad():
+        estimate = denoiser(batch.noisy, None)
+        squared = 0.5 * (estimate - batch.clean)[..., 1:-1, 1:-1].square().sum() / 2
+        logits = segment(critic, estimate)
+        semantic = torch.nn.functional.cross_entropy(
+            logits, batch.labels, ignore_index=255, reduction="sum"
+        )
+    assert float(loss.detach()) == pytest.approx(
+        float(squared + 0.5 * 1.5 * semantic / 2), rel=1e-5
+    )
+    assert all(parameter.grad is not None for parameter in denoiser.parameters())
+    assert all(parameter.grad is None for parameter in critic.parameters())
+
+
+def test_a_denoiser_judged_by_the_clean_segmenter_asks_for_it(opened):
+    job = opened("condition=none", "denoise.semantic_weight=0.5", *STILL)
+
+    with pytest.raises(SdabnError, match="d1 needs stage s0, which is missing"):
+        train(job, "d1")

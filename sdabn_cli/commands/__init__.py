@@ -5,6 +5,7 @@ Nothing here imports torch, so that ``sdabn --help`` answers at once.
 
 from __future__ import annotations
 
+import shlex
 import warnings
 from typing import Annotated, Any
 
@@ -23,8 +24,29 @@ def _show_warning(message: Any, category: Any, filename: str, *_: Any) -> None:
         warn(str(message))
 
 
+#: Where the arguments of the command line lie in a context.
+ARGUMENTS = "sdabn.arguments"
+
+#: Longer command lines, such as those of a glob that the shell has expanded, are cut.
+MOST_ARGUMENTS = 60
+
+
+def command_line(ctx: typer.Context) -> str:
+    """The command line as it was typed, for reports."""
+    arguments = list(ctx.meta[ARGUMENTS])
+    line = shlex.join(["sdabn", *arguments[: MOST_ARGUMENTS // 2]])
+    if (left_out := len(arguments) - MOST_ARGUMENTS) > 0:
+        line += f" ... ({left_out} more)"
+    rest = arguments[MOST_ARGUMENTS // 2 :][-MOST_ARGUMENTS // 2 :]
+    return f"{line} {shlex.join(rest)}" if rest else line
+
+
 class _Commands(TyperGroup):
     """Turns a user's mistake into a panel and exit code 2, and shows our warnings as lines."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        ctx.meta[ARGUMENTS] = list(args)
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -82,9 +104,13 @@ def _main(
 from sdabn_cli.commands import run  # noqa: E402
 from sdabn_cli.commands import train  # noqa: E402
 from sdabn_cli.commands import evaluate  # noqa: E402
+from sdabn_cli.commands import reproduce  # noqa: E402
 from sdabn_cli.commands import export  # noqa: E402
 from sdabn_cli.commands import runs  # noqa: E402
-from sdabn_cli.commands import listing  # noqa: E402
+from sdabn_cli.commands import models  # noqa: E402
+from sdabn_cli.commands import plugins  # noqa: E402
+from sdabn_cli.commands import recipes  # noqa: E402
 # isort: on
 
-__all__ = ["app", "evaluate", "export", "listing", "run", "runs", "train"]
+__all__ = ["app", "evaluate", "export", "models", "plugins", "recipes", "reproduce", "run", "runs",
+           "train"]  # fmt: skip

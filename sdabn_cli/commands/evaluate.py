@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from sdabn_cli.commands import TRAIN, app
-from sdabn_cli.commands.options import DataRoot, Device, Json, Precision, Seed, Units
-
-if TYPE_CHECKING:
-    from sdabn_cli.cascade import Cascade
-    from sdabn_cli.contracts import Dataset
+from sdabn_cli import DEFAULT_MODEL
+from sdabn_cli.commands import TRAIN, app, command_line
+from sdabn_cli.commands.options import (
+    MODEL_HELP,
+    DataRoot,
+    Device,
+    DryRun,
+    Json,
+    Precision,
+    ReportImages,
+    ReportPath,
+    Seed,
+    Units,
+)
+from sdabn_cli.commands.pinning import pinned
 
 COLUMNS = {
     "psnr": "PSNR (dB)",
@@ -23,12 +33,11 @@ COLUMNS = {
 }
 
 
-@app.command(rich_help_panel=TRAIN)
-def evaluate(
+@app.command("evaluate", rich_help_panel=TRAIN)
+def evaluate_model(
+    ctx: typer.Context,
     dataset: Annotated[str, typer.Option(help="Data set plug-in, such as camvid or scenes.")],
-    model: Annotated[
-        str | None, typer.Option(help="Model name or directory.", show_default=False)
-    ] = None,
+    model: Annotated[str | None, typer.Option(help=MODEL_HELP, show_default=False)] = None,
     run: Annotated[
         Path | None, typer.Option(help="Run directory, instead of a model.", show_default=False)
     ] = None,
@@ -54,109 +63,102 @@ def evaluate(
         int | None, typer.Option(help="Use this many images, evenly spaced.", min=1)
     ] = None,
     seed: Seed = 0,
+    protocol: Annotated[
+        str,
+        typer.Option(
+            help="How to measure: default, paper (as the released experiment does: absent classes "
+            "count as 0) or file (clipped, no border left out)."
+        ),
+    ] = "default",
     device: Device = "auto",
     precision: Precision = "auto",
+    report: ReportPath = None,
+    report_images: ReportImages = 6,
+    dry_run: DryRun = False,
     json: Json = False,
 ) -> None:
     """Measure every unit of a cascade on a labelled data set."""
-    from sdabn_cli import evaluation, registry
-    from sdabn_cli.console import emit, progress
-    from sdabn_cli.data import check_examples
-    from sdabn_cli.datasets import open_split
-    from sdabn_cli.device import choose
-    from sdabn_cli.metrics import Protocol
-    from sdabn_cli.recipe import DataSettings
+    from sdabn_cli.api.evaluating import evaluate
+    from sdabn_cli.api.reporting import ReportNotWritten
+    from sdabn_cli.console import emit
 
-    compute = choose(device, precision)
-    opened = open_split(DataSettings(dataset=dataset, root=data), split)
-    cascade, trained_on = _cascade(model, run, stage, units, opened)
-    check_examples(opened)
-    spec = None if noise == "none" else noise or trained_on
-    noise_model = registry.build("noise", *registry.parse(spec)) if spec else None
-    count = len(evaluation.pick(len(opened), limit))
-    with progress() as bar:
-        task = bar.add_task("images", total=count, info="")
-        result = evaluation.evaluate(
-            compute.place(cascade),
-            opened,
-            noise_model,
-            protocol=Protocol(precision=compute.precision, noise=spec, seed=seed),
-            compute=compute,
-            limit=limit,
-            advance=lambda: bar.update(task, advance=1),
-        )
+    name = _name(model, run, stage)
+    measure = partial(
+        evaluate,
+        name,
+        dataset=dataset,
+        data=data,
+        split=split,
+        noise=noise,
+        units=units,
+        stage=stage,
+        limit=limit,
+        seed=seed,
+        protocol=protocol,
+        device=device,
+        precision=precision,
+        progress=True,
+        report=report,
+        report_images=report_images,
+        command=command_line(ctx),
+        dry_run=dry_run,
+    )
+    failed = None
+    try:
+        measured = measure()
+    except ReportNotWritten as error:  # what was measured is shown all the same
+        measured, failed = error.measured, error
     if json:
-        emit(
-            result.as_dict()
-            | {"dataset": dataset, "split": split, "stage": stage, "device": str(compute)}
-        )
-    _show(result, f"{run or model or 'street'} on {dataset}/{split}", alone=stage == "s0")
+        emit(measured)
+    show = _show_plan if dry_run else _show
+    show(measured, f"{name} on {dataset}/{split}", alone=stage == "s0")
+    if failed:
+        raise failed
 
 
-def _cascade(
-    model_name: str | None,
-    run: Path | None,
-    stage: str | None,
-    units: int | None,
-    dataset: Dataset,
-) -> tuple[Cascade, str | None]:
-    """The cascade to measure and the noise it was trained on."""
+def _name(model: str | None, run: Path | None, stage: str | None) -> str:
+    """Name of the model to measure, or of the run directory that holds one."""
     from sdabn_cli.errors import SdabnError
 
-    if model_name and run:
+    if model and run:
         raise SdabnError("--model and --run exclude each other.", "Give one of them.")
     if stage and not run:
         raise SdabnError("--stage needs --run.", "A model has whole units only: use --units.")
-    if stage and units:
-        raise SdabnError("--stage and --units exclude each other.", "Give one of them.")
     if run and not run.is_dir():
         raise SdabnError(f"There is no run directory {run}.", "Train one with: sdabn cascade")
-    if run and stage:
-        return _cascade_of_stage(run, stage, dataset)
-    from sdabn_cli import model
-
-    loaded = model.load(str(run) if run else model_name or "street", units=units)
-    _check_classes(loaded.description.classes, dataset)
-    return loaded.cascade, loaded.description.noise
+    return str(run) if run else pinned(model or DEFAULT_MODEL)
 
 
-def _cascade_of_stage(run: Path, name: str, dataset: Dataset) -> tuple[Cascade, str | None]:
-    from sdabn_cli.assembly import trained_cascade
-    from sdabn_cli.runs import Run
-    from sdabn_cli.schedule import Stage
+def _show_plan(measured: dict[str, Any], title: str, *, alone: bool) -> None:
+    """Say what would be measured and written."""
+    from sdabn_cli.console import say
 
-    directory, stage = Run(run), Stage.parse(name)
-    recipe = directory.read_recipe()
-    if directory.read_classes():
-        _check_classes(directory.read_classes(), dataset)
-    cascade = trained_cascade(recipe, directory, stage, len(dataset.classes))
-    return cascade, None if stage.is_clean else str(recipe.noise)
+    units = "s0" if alone else f"{len(measured['units'])} units"
+    say(f"Would measure {title}: {units}, {_protocol(measured)}")
+    if "report" in measured:
+        say(f"Would write {measured['report']}")
 
 
-def _check_classes(trained: Any, dataset: Dataset) -> None:
-    from sdabn_cli.errors import SdabnError
-
-    if list(trained) != list(dataset.classes):
-        raise SdabnError(
-            f"The cascade was trained on {len(trained)} classes ({', '.join(trained)}), the data "
-            f"set has {len(dataset.classes)} ({', '.join(dataset.classes)}).",
-            "Evaluate on a data set of the same classes.",
-        )
-
-
-def _show(result: Any, title: str, *, alone: bool) -> None:
+def _show(measured: dict[str, Any], title: str, *, alone: bool) -> None:
     """Show the figures; the clean segmenter s0, measured alone, is no unit."""
     from sdabn_cli.console import say, show_table
 
     rows = []
-    if result.noisy:
-        rows.append(["noisy image", *(_format(result.noisy.get(key), key) for key in COLUMNS)])
-    for unit in result.units:
+    if measured["noisy"]:
+        noisy = measured["noisy"]
+        rows.append(["noisy image", *(_format(noisy.get(key), key) for key in COLUMNS)])
+    for unit in measured["units"]:
         name = "s0" if alone else f"unit {unit['unit']}"
         rows.append([name, *(_format(unit[key], key) for key in COLUMNS)])
     show_table(title, ["", *COLUMNS.values()], rows)
-    protocol = result.protocol.as_dict()
-    say(f"{result.images} images; " + ", ".join(f"{k} {v}" for k, v in protocol.items()))
+    say(_protocol(measured))
+    if "report" in measured:
+        say(f"Report: {measured['report']}")
+
+
+def _protocol(measured: dict[str, Any]) -> str:
+    protocol = ", ".join(f"{k} {v}" for k, v in measured["protocol"].items())
+    return f"{measured['images']} images; {protocol}"
 
 
 def _format(value: float | None, key: str) -> str:

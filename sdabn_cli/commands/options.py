@@ -27,9 +27,23 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change one key of the recipe; repeatable."),
 ]
+#: What may be given as a model, wherever one is taken.
+MODEL_HELP = "Name of a model, a model or run directory, or hf:owner/name[@revision] on the Hub."
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")]
+ReportPath = Annotated[
+    Path | None,
+    typer.Option(
+        "--report",
+        metavar="FILE",
+        help="Write a report for people: one HTML file with tables, charts and pictures.",
+        show_default=False,
+    ),
+]
+ReportImages = Annotated[
+    int, typer.Option(help="How many images a report shows, evenly spaced.", min=0)
+]
 Seed = Annotated[int, typer.Option(help="Seed of the noise.")]
 Units = Annotated[
     int | None,

@@ -4,24 +4,37 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sdabn_cli.commands import USE, app
-from sdabn_cli.commands.options import Device, DryRun, Engine, Json, Precision, Seed, Units
+from sdabn_cli import DEFAULT_MODEL
+from sdabn_cli.commands import USE, app, command_line
+from sdabn_cli.commands.options import (
+    MODEL_HELP,
+    Device,
+    DryRun,
+    Engine,
+    Json,
+    Precision,
+    ReportImages,
+    ReportPath,
+    Seed,
+    Units,
+)
+from sdabn_cli.commands.pinning import pinned
 
 if TYPE_CHECKING:
+    from sdabn_cli.api import LoadedModel
     from sdabn_cli.inference import Runner
     from sdabn_cli.inputs import Job
     from sdabn_cli.pipeline import Options, Report
+    from sdabn_cli.report.album import Album
 
 Inputs = Annotated[
     list[str], typer.Argument(metavar="INPUT", help="Image files, folders and globs.")
 ]
-ModelName = Annotated[
-    str, typer.Option("--model", help="Name of a model, or a model or run directory.")
-]
+ModelName = Annotated[str, typer.Option("--model", help=MODEL_HELP)]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Directory of the results.")]
 AddNoise = Annotated[
     str | None,
@@ -58,7 +71,6 @@ Compile = Annotated[
     bool, typer.Option("--compile", help="Compile the networks first (engine torch).")
 ]
 
-DEFAULT_MODEL = "street"
 DEFAULT_OUTPUT = Path("sdabn-output")
 
 
@@ -67,6 +79,7 @@ def _register(name: str, products: tuple[str, ...], text: str) -> None:
 
     @app.command(name, help=text, rich_help_panel=USE)
     def command(
+        ctx: typer.Context,
         inputs: Inputs,
         units: Units = None,
         model: ModelName = DEFAULT_MODEL,
@@ -82,10 +95,14 @@ def _register(name: str, products: tuple[str, ...], text: str) -> None:
         memory: Memory = "auto",
         max_pixels: MaxPixels = 100_000_000,
         skip_existing: SkipExisting = False,
+        report: ReportPath = None,
+        report_images: ReportImages = 6,
         dry_run: DryRun = False,
         json: Json = False,
     ) -> None:
         from sdabn_cli import registry
+        from sdabn_cli.console import emit
+        from sdabn_cli.errors import SdabnError
         from sdabn_cli.inputs import check_output, collect, unfinished
 
         jobs = collect(inputs, output)
@@ -96,34 +113,46 @@ def _register(name: str, products: tuple[str, ...], text: str) -> None:
         jobs = unfinished(jobs, wanted) if skip_existing else jobs
         skipped = [str(job.image) for job in skipped if job not in jobs]
 
-        from sdabn_cli import engines, inference, noiselevel
-        from sdabn_cli import memory as memories
-        from sdabn_cli import model as models
-        from sdabn_cli.device import choose
+        from sdabn_cli import noiselevel
+        from sdabn_cli.api.loading import Loading
         from sdabn_cli.pipeline import Options
+        from sdabn_cli.report.album import Album
+        from sdabn_cli.report.page import check_target
 
-        models.find(model, units=units)
-        compute = choose(device, precision)
-        engines.choose(engine, compute, compiled=compile_)
-        options = Options(wanted, noise, seed, noiselevel.parse(sigma), max_pixels)
-        budget = memories.budget(memory)
-        if dry_run or not jobs:
-            _show_plan(jobs, wanted, model, skipped, json)
-            return
-        runner = inference.Runner(
-            models.load(model, units=units),
-            compute,
-            last_denoiser="denoised" in products,
+        model = pinned(model)
+        loading = Loading(
+            model,
+            units=units,
+            device=device,
+            precision=precision,
             engine=engine,
-            images=len(jobs),
-            budget=budget,
-            ensemble=self_ensemble,
+            memory=memory,
             compiled=compile_,
+            images=len(jobs),
+            segment_only="denoised" not in products,
+            self_ensemble=self_ensemble,
         )
-        report = _process(jobs, runner, options)
-        if json and report.done:
-            _emit(report, model, runner, skipped)
-        _show(report, add_noise, skipped)
+        if report is not None:
+            check_target(report)
+        album = Album(report_images) if report else None
+        options = Options(wanted, noise, seed, noiselevel.parse(sigma), max_pixels, album)
+        if dry_run or not jobs:
+            _show_plan(jobs, wanted, model, skipped, report, json)
+            return
+        loaded = loading.load()
+        found = _process(jobs, loaded.runner, options)
+        told, failed = _told(found, loaded, skipped), None
+        if report and album and found.done:
+            given = {"noise": add_noise, "seed": seed, "sigma": options.sigma}
+            try:
+                told |= _write_report(report, told | given, loaded, album, command_line(ctx))
+            except SdabnError as error:  # the images are there all the same
+                failed = error
+        if json and found.done:
+            emit(told)
+        _show(found, add_noise, skipped, None if failed else report)
+        if failed:
+            raise failed
 
 
 _register(
@@ -151,25 +180,39 @@ def _process(jobs: list[Job], runner: Runner, options: Options) -> Report:
         )
 
 
-def _emit(report: Report, model: str, runner: Runner, skipped: list[str]) -> None:
-    from sdabn_cli.console import emit
+def _told(report: Report, model: LoadedModel, skipped: list[str]) -> dict[str, Any]:
+    """What ``--json`` prints."""
+    return {
+        "images": report.done,
+        "failed": report.failed,
+        "skipped": skipped,
+        "warnings": report.warnings,
+        "model": model.name,
+        "units": len(model),
+        "device": str(model.compute),
+        "engine": model.engine,
+    }
 
-    emit(
-        {
-            "images": report.done,
-            "failed": report.failed,
-            "skipped": skipped,
-            "warnings": report.warnings,
-            "model": model,
-            "units": len(runner.model),
-            "device": str(runner.compute),
-            "engine": runner.engine.name,
-        }
-    )
+
+def _write_report(
+    path: Path, told: dict[str, Any], model: LoadedModel, album: Album, command: str
+) -> dict[str, str]:
+    """Write the report, and give what ``--json`` tells of it."""
+    from sdabn_cli.model import versions
+    from sdabn_cli.report.page import write
+    from sdabn_cli.report.processed import page
+
+    write(path, page(told, model.description, album, command=command, versions=versions()))
+    return {"report": str(path)}
 
 
 def _show_plan(
-    jobs: list[Job], products: list[str], model_name: str, skipped: list[str], as_json: bool
+    jobs: list[Job],
+    products: list[str],
+    model_name: str,
+    skipped: list[str],
+    report: Path | None,
+    as_json: bool,
 ) -> None:
     from sdabn_cli.console import emit, say
 
@@ -178,19 +221,15 @@ def _show_plan(
         for job in jobs
     ]
     if as_json:
-        emit(
-            {
-                "images": planned,
-                "failed": [],
-                "skipped": skipped,
-                "warnings": [],
-                "model": model_name,
-            }
-        )
+        told = {"images": planned, "failed": [], "skipped": skipped, "warnings": []}
+        named = {"report": str(report)} if report and jobs else {}
+        emit(told | {"model": model_name} | named)
         return
     _say_skipped(skipped)
     for entry in planned:
         say(f"{entry['input']} -> " + ", ".join(entry["outputs"].values()))
+    if report:
+        say(f"Report: {report}" if jobs else "No report: there is nothing to run.")
 
 
 def _say_skipped(skipped: list[str]) -> None:
@@ -200,7 +239,7 @@ def _say_skipped(skipped: list[str]) -> None:
         say(f"{len(skipped)} images have their results already.")
 
 
-def _show(report: Report, add_noise: str | None, skipped: list[str]) -> None:
+def _show(report: Report, add_noise: str | None, skipped: list[str], written: Path | None) -> None:
     """Tell people what was written; exit 1 if some images failed, 2 if all did."""
     from sdabn_cli.console import say, show_table, warn
     from sdabn_cli.errors import SdabnError
@@ -219,6 +258,8 @@ def _show(report: Report, add_noise: str | None, skipped: list[str]) -> None:
             figures += [(f"unit {i}", v) for i, v in enumerate(entry["psnr"]["units"], start=1)]
             rows = [[name, f"{value:.2f}"] for name, value in figures if value is not None]
             show_table(f"Against the clean image ({add_noise})", ["", "PSNR (dB)"], rows)
+    if written:
+        say(f"Report: {written}")
     for message in report.warnings:
         warn(message)
     for entry in report.failed:

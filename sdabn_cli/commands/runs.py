@@ -44,7 +44,7 @@ def list_runs(
 
 
 def _show(run: dict[str, Any]) -> None:
-    from sdabn_cli.console import clock, say, show_table, warn
+    from sdabn_cli.console import clock, say, show_origins, show_table, warn
 
     if "damaged" in run:
         warn(f"{run['run']} is damaged: {run['damaged']}")
@@ -64,6 +64,7 @@ def _show(run: dict[str, Any]) -> None:
         f"{run['run']}: {run['dataset']}, {run['noise']}, {run['segmenter']} + {run['denoiser']}"
     )
     show_table(title, ["stage", "status", "step", "best", "time", "left"], rows)
+    show_origins(run["stages"])
     left = run["seconds_left"]
     parts = [
         "in training now" if run["training"] else "",

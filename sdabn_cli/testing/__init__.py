@@ -8,8 +8,8 @@
         check("mynet", {"width": 8})        # registered name, own options
 
 ``sdabn plugins check mynet`` runs the same checks. A check raises ``ContractError`` (an
-``AssertionError``) that says what was found and what is asked, or ``NotApplicable`` where the plug-in
-promises nothing of that kind; pytest shows the latter as skipped.
+``AssertionError``) that says what was found and what is asked, or ``NotApplicable`` where the
+plug-in promises nothing of that kind; pytest shows the latter as skipped.
 """
 
 from __future__ import annotations

@@ -13,7 +13,6 @@ from sdabn_cli.testing.subject import (
     check_options,
     random,
     require,
-    settings_of_torch_kept,
     without_network,
 )
 
@@ -24,7 +23,7 @@ def _noisy(subject: Subject, clean: Tensor, *, key: int = 0) -> Tensor:
 
 def it_builds_without_network(subject: Subject) -> None:
     """Nothing is downloaded, and torch's settings stay as they were."""
-    with settings_of_torch_kept(), without_network():
+    with without_network():
         require(callable(subject.build()), "what it builds cannot be called")
 
 

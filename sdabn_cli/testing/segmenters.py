@@ -13,8 +13,8 @@ from sdabn_cli.testing.subject import Subject, check_options, random, require
 CLASSES = 5
 
 
-def _build(subject: Subject, classes: int = CLASSES) -> nn.Module:
-    return subject.build(num_classes=classes)
+def _build(subject: Subject, classes: int = CLASSES, *, seed: int = 0) -> nn.Module:
+    return subject.build(num_classes=classes, seed=seed)
 
 
 def it_builds_a_module_without_network(subject: Subject) -> None:
@@ -84,7 +84,7 @@ def its_input_is_left_alone(subject: Subject) -> None:
 
 def its_weights_survive_safetensors(subject: Subject) -> None:
     """Saved and loaded weights give the same logits."""
-    modules.check_round_trip(lambda: _build(subject), segment)
+    modules.check_round_trip(_build(subject), _build(subject, seed=1), segment)
 
 
 def it_runs_in_bfloat16(subject: Subject) -> None:

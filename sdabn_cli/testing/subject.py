@@ -51,14 +51,15 @@ class Subject:
     options: Mapping[str, Any]
     given: Mapping[str, Any]
 
-    def build(self, **framework: Any) -> Any:
-        """Build it, from the same random numbers every time.
+    def build(self, *, seed: int = 0, **framework: Any) -> Any:
+        """Build it, from the same random numbers for the same seed.
 
         Raises:
             SdabnError: As ``registry.build``.
+            ContractError: If it changes torch's settings for everybody.
         """
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
+        with settings_of_torch_kept(), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
             return registry.build(self.kind, self.name, self.options, **framework)
 
 

@@ -1,4 +1,4 @@
-"""``sdabn plugins`` and ``sdabn recipes``."""
+"""``sdabn recipes``."""
 
 from __future__ import annotations
 
@@ -10,27 +10,8 @@ import typer
 from sdabn_cli.commands import LOOK, app
 from sdabn_cli.commands.options import DryRun, Json
 
-plugins = typer.Typer(no_args_is_help=True, help="See which plug-ins are installed.")
 recipes = typer.Typer(no_args_is_help=True, help="See, copy and check recipes.")
-app.add_typer(plugins, name="plugins", rich_help_panel=LOOK)
 app.add_typer(recipes, name="recipes", rich_help_panel=LOOK)
-
-
-@plugins.command("list")
-def list_plugins(json: Json = False) -> None:
-    """List every plug-in with its kind and distribution; none of them is loaded."""
-    from sdabn_cli import registry
-    from sdabn_cli.console import emit, show_table
-
-    found = [plugin for kind in registry.GROUPS for plugin in registry.plugins(kind)]
-    if json:
-        emit([
-            {"name": p.name, "kind": p.kind, "distribution": p.distribution, "target": p.target}
-            for p in found
-        ])  # fmt: skip
-        return
-    rows = [[p.name, p.kind, p.distribution, p.target] for p in found]
-    show_table("Plug-ins", ["name", "kind", "distribution", "entry point"], rows)
 
 
 @recipes.command("list")
@@ -90,12 +71,14 @@ def copy_recipe(
 def check_recipe(
     name: Annotated[str, typer.Argument(help="Name or path of a recipe.")], json: Json = False
 ) -> None:
-    """Validate a recipe, its plug-ins and their options; the data is not needed."""
+    """Validate a recipe, its plug-ins, their options and given weights; the data is not needed."""
     from sdabn_cli import recipe
     from sdabn_cli.console import emit, say
-    from sdabn_cli.plan import check_plugins
+    from sdabn_cli.plan import check_given, check_plugins
 
-    check_plugins(recipe.load(name))
+    loaded = recipe.load(name)
+    check_plugins(loaded)
+    check_given(loaded)
     if json:
         emit({"recipe": name, "valid": True})
     say(f"{name} is a valid recipe.")

@@ -1,0 +1,175 @@
+"""Train a stage or a cascade by the names of its recipe and its run."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from sdabn_cli import recipe as recipes
+from sdabn_cli import training
+from sdabn_cli.assembly import require_earlier
+from sdabn_cli.console import TrainingDisplay, say
+from sdabn_cli.device import choose
+from sdabn_cli.job import Watcher
+from sdabn_cli.plan import describe
+from sdabn_cli.recipe import Recipe
+from sdabn_cli.runs import RECIPE, Run, default_path
+from sdabn_cli.schedule import Stage, stages
+
+Overrides = Mapping[str, Any] | Iterable[str]
+
+
+def train_stage(
+    recipe: str | Path | None = None,
+    *,
+    index: int,
+    kind: str,
+    run: str | Path | None = None,
+    data: str | Path | None = None,
+    overrides: Overrides = (),
+    device: str = "auto",
+    dry_run: bool = False,
+    progress: bool = False,
+) -> dict[str, Any]:
+    """Train one stage with its prefix frozen; it goes on where it was stopped.
+
+    Args:
+        recipe: Name of a recipe or path of a .yaml file; by default that of an existing run,
+            otherwise ``scenes/quickstart``.
+        index: Unit, from 1; 0 is the clean segmenter s0.
+        kind: ``seg`` or ``denoise``.
+        run: Run directory; ``runs/<recipe>`` by default.
+        data: Directory of the data set.
+        overrides: Keys of the recipe and their values, as ``{"segment.steps": 100}`` or
+            ``["segment.steps=100"]``.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        dry_run: Only say what would be trained.
+        progress: Show on stderr what ``sdabn train-stage`` shows.
+
+    Returns:
+        What ``sdabn train-stage --json`` prints: ``{"stages": [...], "parameters", "run"}``.
+
+    Raises:
+        SdabnError: If a name or a value is wrong, an earlier stage is missing, the data is missing
+            or wrong, another process trains in the run, or the loss is no longer a number.
+        Stopped: At SIGINT or SIGTERM, once the training's state is saved.
+    """
+    stage = Stage(index, kind)
+    settings, directory = _prepare(recipe, run, data, overrides, None)
+    require_earlier(settings, directory, stage)
+    if not dry_run:
+        _train(settings, directory, device, [stage], progress=progress)
+    return describe(settings, directory, [stage])
+
+
+def train_cascade(
+    recipe: str | Path | None = None,
+    *,
+    units: int | None = None,
+    run: str | Path | None = None,
+    data: str | Path | None = None,
+    overrides: Overrides = (),
+    device: str = "auto",
+    dry_run: bool = False,
+    progress: bool = False,
+) -> dict[str, Any]:
+    """Train a cascade by Algorithm 1: s0, s1, d1, s2, d2, ...; finished stages are kept.
+
+    Args:
+        recipe: As of ``train_stage``, and so are the others.
+        units: Units to train; the recipe's by default.
+        run: Run directory.
+        data: Directory of the data set.
+        overrides: Keys of the recipe and their values.
+        device: Where to train.
+        dry_run: Only say what would be trained.
+        progress: Show on stderr what ``sdabn cascade`` shows.
+
+    Returns:
+        What ``sdabn cascade --json`` prints; ``load`` takes its ``"run"``.
+
+    Raises:
+        SdabnError: As ``train_stage``.
+        Stopped: As ``train_stage``.
+    """
+    settings, directory = _prepare(recipe, run, data, overrides, units)
+    todo = stages(settings.units)
+    if not dry_run:
+        _train(settings, directory, device, todo, progress=progress)
+    return describe(settings, directory, todo)
+
+
+def _prepare(
+    recipe: str | Path | None,
+    run: str | Path | None,
+    data: str | Path | None,
+    overrides: Overrides,
+    units: int | None,
+) -> tuple[Recipe, Run]:
+    """The resolved recipe, and the run directory that it may train in."""
+    path = None if run is None else Path(run)
+    if recipe is None:
+        own = path / RECIPE if path else None
+        recipe = own if own and own.is_file() else recipes.DEFAULT_RECIPE
+    name = str(recipe)
+    root = None if data is None else str(data)
+    settings = recipes.load(name, _as_text(overrides), units=units, data__root=root)
+    directory = Run(path or default_path(name))
+    directory.check_recipe(settings)
+    return settings, directory
+
+
+def _as_text(overrides: Overrides) -> list[str]:
+    """Overrides as ``KEY=VALUE``; values are YAML, of which JSON is a part."""
+    if isinstance(overrides, Mapping):
+        return [f"{key}={json.dumps(value, default=str)}" for key, value in overrides.items()]
+    return list(overrides)
+
+
+def _train(recipe: Recipe, run: Run, device: str, todo: list[Stage], *, progress: bool) -> None:
+    compute = choose(device, recipe.precision)
+    with _watcher(progress) as watcher:
+        if progress:
+            say(f"{run.path}: {compute}")
+        with training.opened(recipe, run, compute, watcher) as prepared:
+            for stage in todo:
+                training.train_stage(prepared, stage)
+
+
+@contextlib.contextmanager
+def _watcher(progress: bool) -> Iterator[Watcher]:
+    if not progress:
+        yield Quiet()
+        return
+    with TrainingDisplay() as display:
+        yield display
+
+
+class Quiet:
+    """Shows nothing of a training; what went wrong becomes a Python warning."""
+
+    def warn(self, message: str) -> None:
+        """See ``job.Watcher``."""
+        warnings.warn(message, stacklevel=2)
+
+    def start(self, stage: Stage, *, step: int, steps: int) -> None:
+        """See ``job.Watcher``."""
+
+    def advance(self, step: int, figures: dict[str, float] | None) -> None:
+        """See ``job.Watcher``."""
+
+    def validating(self, done: int, images: int) -> None:
+        """See ``job.Watcher``."""
+
+    def validated(self, step: int, figures: dict[str, float]) -> None:
+        """See ``job.Watcher``."""
+
+    def ended_early(self, step: int, best_step: int) -> None:
+        """See ``job.Watcher``."""
+
+    def finish(self, stage: Stage, seconds: float) -> None:
+        """See ``job.Watcher``."""

@@ -1,0 +1,250 @@
+"""Weights of the user's own: fitted to a recipe's networks, copied into the run, put to use.
+
+Given to the segmenter, they stand for s0, which is not trained; or s0 is trained from them, if its
+last layer is to be drawn anew. Given to the denoiser, every D_i is trained from them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from sdabn_cli import checkpoints, fitting, given, networks, origin
+from sdabn_cli.cascade import condition_channels
+from sdabn_cli.choices import NetworkChoice
+from sdabn_cli.errors import SdabnError
+from sdabn_cli.files import write_together
+from sdabn_cli.fitting import Fit
+from sdabn_cli.given import Source
+from sdabn_cli.origin import ROLES, Origin
+from sdabn_cli.recipe import Recipe
+from sdabn_cli.runs import Run
+from sdabn_cli.schedule import Stage
+
+#: The layers that depend on the number of classes, and what they count.
+LAYERS = {
+    "seg": ("the last layer", "classes"),
+    "denoise": ("the layer that takes the condition", "channels"),
+}
+#: The stages that are trained once such a layer is drawn anew, and how to ask for it.
+TRAINED = {"seg": "s0", "denoise": "every denoiser"}
+KEYS = {"seg": "segmenter.new_head", "denoise": "denoiser.new_condition"}
+
+
+def check(recipe: Recipe, run: Run | None, classes: Sequence[str]) -> dict[str, Origin]:
+    """Make sure that given weights fit; nothing is written.
+
+    Args:
+        recipe: The recipe.
+        run: Where weights may have been copied to already; then their file may be gone. None if
+            there is no run.
+        classes: Names of the data set's classes.
+
+    Returns:
+        Where they come from, by kind of stage; empty if the recipe gives none.
+
+    Raises:
+        SdabnError: If a file is missing, unreadable or of another network; tensors that differ are
+            shown as a table.
+    """
+    found = {}
+    for kind in ROLES:
+        if recipe.network(kind).init is not None:
+            recorded = _recorded(recipe, run, kind) if run else None
+            found[kind] = recorded or _fitted(recipe, kind, classes)[0]
+    return found
+
+
+def check_files(recipe: Recipe) -> None:
+    """Make sure that given weights are there and can be read, before the classes are known.
+
+    Raises:
+        SdabnError: As ``check``.
+    """
+    for kind in ROLES:
+        if recipe.network(kind).init is not None:
+            checkpoints.parts_of(_source(recipe, kind).file)
+
+
+def bring(recipe: Recipe, run: Run, classes: Sequence[str]) -> None:
+    """Copy given weights into a run, unless they are there; with them s0 may be finished.
+
+    Raises:
+        SdabnError: As ``check``, or if they cannot be written.
+    """
+    for kind in ROLES:
+        if recipe.network(kind).init is None or _recorded(recipe, run, kind):
+            continue
+        found, weights = _fitted(recipe, kind, classes)
+        record = found.model_dump_json(indent=2) + "\n"
+        write_together({
+            origin.weights_path(run.path, kind): networks.writer(weights),
+            origin.record_path(run.path, kind): lambda file, record=record: file.write(
+                record.encode()
+            ),
+        })  # fmt: skip
+    s0 = Stage(0, "seg")
+    if recipe.is_given(s0) and run.stage(s0).status == "missing":
+        network = networks.for_kind(recipe, "seg", num_classes=len(classes))
+        start(network, recipe, run, "seg")
+        run.stage(s0).finish(networks.weights_of(network), hand_on="last")
+
+
+def start(network: nn.Module, recipe: Recipe, run: Run, kind: str) -> None:
+    """Give a network the weights that its kind starts from, if the recipe gives any.
+
+    Args:
+        network: With random weights; those that are to be drawn anew keep them.
+        recipe: The recipe.
+        run: A run that ``bring`` has copied the weights into.
+        kind: ``seg`` or ``denoise``.
+    """
+    if recipe.network(kind).init is not None:
+        weights = networks.read_weights(origin.weights_path(run.path, kind))
+        networks.overlay(network, weights)
+
+
+def origin_of(stage: Stage, origins: dict[str, Origin]) -> Origin | None:
+    """Where the weights come from that a stage holds or starts from; None if from no file."""
+    return origins.get(stage.kind) if stage.starts_from is None else None
+
+
+def _recorded(recipe: Recipe, run: Run, kind: str) -> Origin | None:
+    """The run's own copy, if it is of what the recipe gives now."""
+    choice, recorded = recipe.network(kind), origin.read(run.path, kind)
+    if recorded is None or not origin.weights_path(run.path, kind).is_file():
+        return None
+    same = recorded.redraws == choice.redraws and given.is_same(recorded, choice.init, kind)
+    return recorded if same else None
+
+
+def _source(recipe: Recipe, kind: str) -> Source:
+    choice = recipe.network(kind)
+    source = given.locate(choice.init or "", kind)
+    given.check_network(source, kind, choice)
+    return source
+
+
+def _fitted(recipe: Recipe, kind: str, classes: Sequence[str]) -> tuple[Origin, dict[str, Tensor]]:
+    """Find, fit and read the weights of a kind."""
+    choice, source = recipe.network(kind), _source(recipe, kind)
+    _check_classes(source, kind, choice, classes)
+    own = networks.for_kind(recipe, kind, num_classes=len(classes)).state_dict()
+    shapes = {name: tuple(tensor.shape) for name, tensor in own.items()}
+    fit, notes = _best(source, [f for p in checkpoints.parts_of(source.file)
+                                for f in fitting.fits(p, shapes)])  # fmt: skip
+    if not fit.is_exact:
+        _check_redrawn(recipe, kind, source, fit, len(classes))
+    weights = fit.read(own)
+    found = Origin(
+        init=choice.init or "",
+        path=os.path.abspath(source.file),
+        sha256=given.sha256_of(source.file),
+        tensors=len(weights),
+        drawn=list(fit.differing),
+        redraws=choice.redraws,
+        place=fit.part.place,
+        renamed={fit.prefix: fit.own_prefix} if fit.prefix or fit.own_prefix else {},
+        notes=notes,
+    )
+    return found, weights
+
+
+def _check_classes(
+    source: Source, kind: str, choice: NetworkChoice, classes: Sequence[str]
+) -> None:
+    """Segmenters that are not trained again must know the data set's classes, in its order."""
+    same_number = source.classes is not None and len(source.classes) == len(classes)
+    if kind == "seg" and not choice.redraws and same_number and source.classes != list(classes):
+        raise SdabnError(
+            f"The weights in {source.init} were trained on the classes "
+            f"{', '.join(source.classes or [])}; the data set has {', '.join(classes)}.",
+            "Train s0 from them instead: --set segmenter.new_head=true",
+        )
+
+
+def _best(source: Source, found: list[Fit]) -> tuple[Fit, list[str]]:
+    """The way to lay a file beside a network, with what a person should know about it.
+
+    Raises:
+        SdabnError: If the file holds the network twice.
+    """
+    exact = [fit for fit in found if fit.is_exact]
+    if not exact:
+        by_names = [fit for fit in found if fit.has_all_names]
+        return min(by_names or found, key=fitting.distance), []
+    first = exact[0]
+    rivals = [fit for fit in exact[1:] if fit.part is first.part]
+    if rivals and (first.prefix or first.own_prefix):
+        raise SdabnError(
+            f"{source.file} holds the network more than once: its names fit behind "
+            f"{' and '.join(repr(fit.prefix) for fit in (first, *rivals))}.",
+            "Save the state dict of the one that you want.",
+        )
+    return first, _notes(first, [fit.part.place for fit in exact if fit.part is not first.part])
+
+
+def _notes(fit: Fit, other_places: list[str]) -> list[str]:
+    notes = []
+    if other_places:
+        notes.append(f"{', '.join(map(repr, other_places))} would fit as well")
+    if fit.left_out:
+        notes.append(f"{fit.left_out} tensors without {fit.prefix!r} were left out")
+    return notes
+
+
+def _check_redrawn(recipe: Recipe, kind: str, source: Source, fit: Fit, classes: int) -> None:
+    """Refuse weights that do not fit, unless the layer of the classes alone differs, as asked.
+
+    Raises:
+        SdabnError: With a table of what differs.
+    """
+    choice = recipe.network(kind)
+    size = fitting.changed_size(fit) if fit.has_all_names else None
+    if size is None or size[1] not in _sizes_of_classes(recipe, kind, classes):
+        raise SdabnError(
+            _summary(source, fit, choice), _advice(kind, choice, fit), table=fit.compare()
+        )
+    if choice.redraws:
+        return
+    layer, unit = LAYERS[kind]
+    raise SdabnError(
+        f"Only {layer} of the weights in {source.init} differs: {size[0]} {unit} in the file, "
+        f"{size[1]} in the network.",
+        f"Draw it anew and train {TRAINED[kind]} from the rest: --set {KEYS[kind]}=true",
+        table=fit.compare(),
+    )
+
+
+def _sizes_of_classes(recipe: Recipe, kind: str, classes: int) -> set[int]:
+    """Sizes in a network that follow from the number of classes."""
+    if kind == "seg":
+        return {classes}
+    channels = condition_channels(recipe.condition, classes)
+    return {channels, channels + 3} if channels else set()  # beside the image's three, or alone
+
+
+def _summary(source: Source, fit: Fit, choice: NetworkChoice) -> str:
+    if not fit.names:
+        return f"The weights in {source.init} are not those of {choice}: no name is the same."
+    counts = {
+        "differ in shape": len(fit.differing),
+        "are missing in the file": len(fit.missing),
+        "are not in the network": len(fit.unexpected),
+    }
+    said = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+    place = f" (its {fit.part.place!r})" if fit.part.place else ""
+    return f"The weights in {source.init}{place} do not fit {choice}. Tensors: {said}."
+
+
+def _advice(kind: str, choice: NetworkChoice, fit: Fit) -> str:
+    role = ROLES[kind]
+    typed = given.settings(**{role: "NAME:OPTION=VALUE", f"{role}.init": choice.init or ""})
+    has_more = not (fit.missing or fit.differing)
+    start = "Save the state dict without those, or choose" if has_more else "Choose"
+    advice = f"{start} the network that the weights belong to: {typed}"
+    layer, _ = LAYERS[kind]
+    only = f" {KEYS[kind]} draws {layer} anew, and nothing else." if choice.redraws else ""
+    return advice + only

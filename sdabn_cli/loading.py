@@ -1,0 +1,39 @@
+"""Load plug-ins and say how each went: ``python -m sdabn_cli.loading``, for ``inspection``.
+
+Reads JSON from stdin, {"path": sys.path, "plugins": [[kind, name, target, distribution], …]}, and
+prints a JSON line a plug-in.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+from sdabn_cli.discovery import Plugin
+from sdabn_cli.errors import SdabnError
+
+
+def main() -> None:
+    """Load every plug-in in turn; what they print themselves goes nowhere."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    request = json.load(sys.stdin)
+    sys.path[:] = request["path"]
+    for kind, name, target, distribution in request["plugins"]:
+        print(json.dumps({"problem": _problem(Plugin(kind, name, target, distribution))}),
+              file=answers, flush=True)  # fmt: skip
+
+
+def _problem(plugin: Plugin) -> str:
+    try:
+        loaded = plugin.load()
+    except SdabnError as error:
+        return error.problem
+    if not callable(loaded) and plugin.kind != "model":
+        return f"its entry point is a {type(loaded).__name__}, not a function or class"
+    return ""
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,128 @@
+"""Pictures of an evaluated image: what went in, what every unit made of it, what is true."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from sdabn_cli.contracts import Dataset
+from sdabn_cli.evaluation import Looked
+from sdabn_cli.labels import IGNORED
+from sdabn_cli.metrics import Protocol, SegmentationScore, psnr
+from sdabn_cli.planes import MemoryPlane
+from sdabn_cli.report import layers
+from sdabn_cli.report.content import Comparison, Layer
+from sdabn_cli.report.figures import written
+
+#: Names of layers, and the ends of those of units.
+NOISY, CLEAN, TRUTH = "noisy", "clean", "true labels"
+ESTIMATE, LABELS = ": estimate", ": labels"
+
+
+def compare(
+    looked: Looked,
+    dataset: Dataset,
+    protocol: Protocol,
+    *,
+    unit: str = "unit",
+    alone: bool = False,
+) -> Comparison:
+    """Make the pictures of an evaluated image, with its own figures.
+
+    Args:
+        looked: The image and what was found in it.
+        dataset: Where it is from.
+        protocol: How it is measured.
+        unit: What units are called, before their numbers.
+        alone: Whether the only unit is the clean segmenter s0 in fact.
+    """
+    title = dataset[looked.index].name
+    names = ["s0" if alone else f"{unit} {number + 1}" for number in range(len(looked.units))]
+    made = _images(looked, title, names, protocol)
+    made.append(_photo(CLEAN, looked.clean, title, ""))
+    made += _maps(looked, title, names, dataset)
+    made.append(_classes(TRUTH, looked.labels, dataset, title, ""))
+    return _comparison(title, made, layers.size_note(*looked.labels.shape))
+
+
+def merge(comparisons: Sequence[Comparison]) -> Comparison:
+    """Put what several systems made of one image together.
+
+    Args:
+        comparisons: Made by ``compare``, with different names of units.
+    """
+    found: dict[str, Layer] = {}
+    for comparison in comparisons:
+        for layer in comparison.layers:
+            found.setdefault(layer.name, layer)
+    made = sorted(found.values(), key=lambda layer: _rank(layer.name))
+    return _comparison(comparisons[0].title, made, comparisons[0].note)
+
+
+def _rank(name: str) -> int:
+    """Where a layer stands: what went in, what units made of it, what is true."""
+    if name in (NOISY, CLEAN, TRUTH):
+        return {NOISY: 0, CLEAN: 2, TRUTH: 4}[name]
+    return 1 if name.endswith(ESTIMATE) else 3
+
+
+def _comparison(title: str, made: Sequence[Layer], note: str) -> Comparison:
+    """Show the last estimate first; without any, the last labels that were found."""
+    places = {_rank(layer.name): number for number, layer in enumerate(made)}
+    right = places.get(1, places.get(3, len(made) - 1))
+    return Comparison(title, made, 0, right, note)
+
+
+def _images(looked: Looked, title: str, names: Sequence[str], protocol: Protocol) -> list[Layer]:
+    made = []
+    if protocol.noise:
+        figure = _decibel(looked.noisy, looked, protocol)
+        made.append(_photo(NOISY, looked.noisy, title, figure))
+    for unit, name in zip(looked.units, names, strict=True):
+        if unit.estimate is not None:
+            figure = _decibel(unit.estimate, looked, protocol)
+            made.append(_photo(f"{name}{ESTIMATE}", unit.estimate, title, figure))
+    return made
+
+
+def _maps(looked: Looked, title: str, names: Sequence[str], dataset: Dataset) -> list[Layer]:
+    made = []
+    for unit, name in zip(looked.units, names, strict=True):
+        if unit.prediction is not None:
+            figure = _miou(unit.prediction, looked.labels, len(dataset.classes))
+            made.append(_classes(f"{name}{LABELS}", unit.prediction, dataset, title, figure))
+    return made
+
+
+def _photo(name: str, image: torch.Tensor, title: str, figure: str) -> Layer:
+    pixels = layers.shrunk(MemoryPlane(image[None]))
+    return layers.photo(name, pixels, alt=f"{name} of {title}", figure=figure)
+
+
+def _classes(name: str, labels: torch.Tensor, dataset: Dataset, title: str, figure: str) -> Layer:
+    small = layers.thinned(labels.numpy())
+    told = f"{name} of {title}: {shares(small, dataset.classes)}"
+    return layers.class_map(name, small, dataset.palette, alt=told, figure=figure)
+
+
+def shares(labels: np.ndarray, classes: Sequence[str], *, most: int = 5) -> str:
+    """Say which classes cover most of a label map: ``road 41 %, sky 30 %``."""
+    counts = np.bincount(labels[labels != IGNORED], minlength=len(classes))
+    order = np.argsort(-counts, kind="stable")[:most]
+    total = max(1, counts.sum())
+    return ", ".join(
+        f"{classes[index]} {100 * counts[index] / total:.0f} %" for index in order if counts[index]
+    )
+
+
+def _decibel(image: torch.Tensor, looked: Looked, protocol: Protocol) -> str:
+    image = image.clamp(0, 1) if protocol.clip else image
+    return f"{written(psnr(image, looked.clean, border=protocol.border))} dB"
+
+
+def _miou(prediction: torch.Tensor, labels: torch.Tensor, classes: int) -> str:
+    score = SegmentationScore(classes)
+    score.add(prediction[None].long(), labels[None])
+    return f"mIoU {written(score.summary()['miou'], 1)} %"

@@ -1,0 +1,178 @@
+"""The report of a reproduced table: the paper's figures beside those measured here, and claims."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sdabn_cli.report.content import (
+    Block,
+    Cell,
+    Claim,
+    Claims,
+    Column,
+    Gallery,
+    LineChart,
+    Page,
+    Section,
+    Series,
+    Table,
+)
+from sdabn_cli.report.measured import COLUMNS, CURVES, protocol_words
+
+#: Tables whose rows lie along an axis, and its name.
+AXES = {"table3": "units", "table6": "units", "figure2": "sigma"}
+
+#: Labels of such rows: "SDB x 2", "sigma = 30".
+ALONG = re.compile(r"(?P<series>.+?) (?:x|=) (?P<place>\d+)")
+
+TONES = {"holds": "good", "contradicted": "bad", "open": "open"}
+
+UNITS = {"psnr": "dB", "miou": "% mIoU"}
+
+
+def page(
+    told: Mapping[str, Any],
+    galleries: Mapping[str, Gallery],
+    *,
+    command: str,
+    versions: Mapping[str, str],
+    device: str,
+) -> Page:
+    """Put together the report of a reproduction.
+
+    Args:
+        told: What ``sdabn reproduce --json`` prints.
+        galleries: Pictures by the noise.
+        command: Command line that made it.
+        versions: Of what it was made with.
+        device: What it was measured on.
+    """
+    notes = [_protocol_note(told)]
+    sections = [
+        Section(each["noise"], [_table(told, each, notes), *_curves(told, each)])
+        for each in told["tables"]
+    ]
+    if told["claims"]:
+        note = "Differences are better minus worse, with 95 % confidence intervals."
+        claims = Claims([_claim(each) for each in told["claims"]], [note, *notes])
+        sections.append(Section("Claims", [claims]))
+    sections += [Section(f"Images, {noise}", [shown]) for noise, shown in galleries.items()]
+    seeds = told["seeds"]
+    return Page(
+        title=f"{told['table']}: {told['caption']}",
+        summary=f"The paper's {told['table']} on {told['dataset']}: {told['images']} images, "
+        f"{seeds} seed{'s' * (seeds > 1)}.",
+        sections=sections,
+        command=command,
+        versions=versions,
+        facts={"device": device},
+    )
+
+
+def _protocol_note(told: Mapping[str, Any]) -> str:
+    protocol = {key: value for key, value in told["protocol"].items() if key != "noise"}
+    seeds = f"mean over {told['seeds']} seeds; " if told["seeds"] > 1 else ""
+    return (
+        f"Protocol: {seeds}{told['images']} images of {told['dataset']}; "
+        f"{protocol_words(protocol)}. Figures of the paper were measured by its own protocol."
+    )
+
+
+def _figures(row: Mapping[str, Any], whose: str) -> dict[str, float]:
+    """Figures of a row, of both of its halves; ``whose`` is ``here`` or ``paper``."""
+    found: dict[str, float] = {}
+    for half in ("denoised", "segmented"):
+        found |= (row[half] or {}).get(whose) or {}
+    return found
+
+
+def _table(told: Mapping[str, Any], each: Mapping[str, Any], notes: Sequence[str]) -> Table:
+    rows = each["rows"]
+    present = [
+        (key, whose)
+        for key in COLUMNS
+        for whose in ("here", "paper")
+        if any(key in _figures(row, whose) for row in rows)
+    ]
+    columns: list[str | Column] = [""]
+    columns += [
+        Column(f"{COLUMNS[key].name}, {whose}", COLUMNS[key].digits) for key, whose in present
+    ]
+    cells: list[list[Cell]] = [
+        [row["label"], *(_figures(row, whose).get(key) for key, whose in present)] for row in rows
+    ]
+    if any(row["parameters"] for row in rows):
+        columns.insert(1, Column("Parameters", 0))
+        for row, line in zip(rows, cells, strict=True):
+            line.insert(1, row["parameters"])
+    return Table(told["caption"], columns, cells, [f"Noise: {each['noise']}.", *notes])
+
+
+def _curves(told: Mapping[str, Any], each: Mapping[str, Any]) -> list[Block]:
+    """PSNR and mIoU along the rows of tables that have an axis, here and in the paper."""
+    if told["table"] not in AXES:
+        return []
+    axis = AXES[told["table"]]
+    charts: list[Block] = []
+    for key, (name, unit, span) in CURVES.items():
+        if lines := _lines(each["rows"], key):
+            series = _series(lines, axis)
+            charts.append(LineChart(f"{name} over {axis}", axis, unit, series, span))
+    return charts
+
+
+def _lines(
+    rows: Sequence[Mapping[str, Any]], key: str
+) -> dict[tuple[str, str], list[tuple[float, float | None]]]:
+    """Points of a figure by what a row's label begins with, and whose figure it is."""
+    lines: dict[tuple[str, str], list[tuple[float, float | None]]] = {}
+    for row in rows:
+        place = ALONG.fullmatch(row["label"])
+        for whose in ("here", "paper"):
+            if place and key in (figures := _figures(row, whose)):
+                point = (float(place["place"]), figures[key])
+                lines.setdefault((place["series"], whose), []).append(point)
+    return lines
+
+
+def _series(
+    lines: Mapping[tuple[str, str], Sequence[tuple[float, float | None]]], axis: str
+) -> list[Series]:
+    """Curves, of which the paper's has the colour of the one here that it belongs to."""
+    styles = {name: number for number, name in enumerate(dict.fromkeys(name for name, _ in lines))}
+    return [
+        Series(
+            whose if name == axis else f"{name}, {whose}",
+            points,
+            dashed=whose == "paper",
+            style=styles[name],
+        )
+        for (name, whose), points in lines.items()
+    ]
+
+
+def _claim(each: Mapping[str, Any]) -> Claim:
+    details = [f"\N{LEFT DOUBLE QUOTATION MARK}{each['sentence']}\N{RIGHT DOUBLE QUOTATION MARK} "
+               f"(Sec. {each['section']})"]  # fmt: skip
+    details += [_difference(comparison) for comparison in each["comparisons"]]
+    return Claim(
+        f"{each['claim']} ({each['noise']})", each["verdict"], TONES[each["verdict"]], details
+    )
+
+
+def _difference(each: Mapping[str, Any]) -> str:
+    """A measured difference in words, and the paper's."""
+    said = f"{each['better']} \N{MINUS SIGN} {each['worse']}: "
+    if "mean" in each:
+        low, high = _signed(each["low"]), _signed(each["high"])
+        said += f"{_signed(each['mean'])} {UNITS[each['metric']]} [{low}, {high}]"
+    else:
+        said += "not measured"
+    paper = "" if each["paper"] is None else f"; paper {_signed(each['paper'])}"
+    return f"{said}{paper}: {each['verdict']}"
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.2f}".replace("-", "\N{MINUS SIGN}")

@@ -1,0 +1,145 @@
+"""The paper's claims as data, and what figures say about them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from sdabn_cli.reproduction.statistics import Interval
+
+Verdict = Literal["holds", "open", "contradicted"]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One point is better than another in a metric.
+
+    Attributes:
+        better: Point that the claim puts first.
+        worse: Point that it puts second.
+        metric: ``psnr`` in dB or ``miou`` in percent.
+    """
+
+    better: str
+    worse: str
+    metric: Literal["psnr", "miou"]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim of the paper.
+
+    Attributes:
+        name: Short form.
+        sentence: The paper's own words.
+        section: Where they stand.
+        tables: Tables that it is about.
+        comparisons: What must be so for it to hold.
+    """
+
+    name: str
+    sentence: str
+    section: str
+    tables: tuple[str, ...]
+    comparisons: tuple[Comparison, ...]
+
+
+def _psnr(*pairs: tuple[str, str]) -> tuple[Comparison, ...]:
+    return tuple(Comparison(better, worse, "psnr") for better, worse in pairs)
+
+
+def _miou(*pairs: tuple[str, str]) -> tuple[Comparison, ...]:
+    return tuple(Comparison(better, worse, "miou") for better, worse in pairs)
+
+
+CLAIMS = (
+    Claim("Noise destroys a clean-trained segmenter",
+          "the performance of a segmentation network S, trained on clean images, will drop "
+          "severely when tested on noisy images", "3.1", ("figure2",),
+          _miou(*((f"sdb:s0@gaussian:sigma={a}", f"sdb:s0@gaussian:sigma={a + 10}")
+                  for a in (0, 10, 20, 30, 40)))),
+    Claim("Denoising helps segmentation",
+          "denoising, as a technique for noise reduction, can help the segmentation module on "
+          "noisy images", "3.1", ("table1",), _miou(("ddfn:s2", "sdb:s1"))),
+    Claim("Segmentation helps denoising",
+          "the estimated segmentation probability map can indeed improve the performance of the "
+          "denoiser", "3.1", ("table1",), _psnr(("sdb:d1", "ddfn:d1"))),
+    Claim("The gain is not that of more parameters",
+          "ImgD is with the same parameter number as SD in its denoising module but gets the worst "
+          "denoising results", "3.1", ("table1",),
+          _psnr(("ddfn:d1", "img:d1"), ("sdb:d1", "img:d1"))),
+    Claim("SDB denoises better than BM3D, DDFN and DMS",
+          "in our method, the denoising module is only trained with MSE and is always superior to "
+          "BM3D, DDFN, and DMS", "4.2", ("table2",),
+          _psnr(("sdb:d1", "bm3d:d1"), ("sdb:d1", "ddfn:d1"), ("sdb:d1", "dms:d1"))),
+    Claim("SDB segments better than BM3D+Seg., DDFN+Seg. and DMS",
+          "As for segmentation, our method is also the best", "4.2", ("table2",),
+          _miou(("sdb:s1", "bm3d:d1+s0"), ("sdb:s1", "ddfn:d1+s0"), ("sdb:s1", "dms:d1+s0"))),
+    Claim("More units denoise better",
+          "denoising is boosted with the unit number increasing. There is the same conclusion of "
+          "SDBs", "4.3", ("table3", "table6"),
+          _psnr(("sdb:d2", "sdb:d1"), ("sdb:d3", "sdb:d2"))),
+    Claim("More units segment better",
+          "as the number of units increases, the segmentation performance is boosted and closer to "
+          "the results of clean images", "4.3", ("table3", "table6"),
+          _miou(("sdb:s2", "sdb:s1"), ("sdb:s3", "sdb:s2"))),
+    Claim("SDB x n denoises better than DDFN x n",
+          "From the results of PSNR/SSIM, we can observe that SDBs always have better performance",
+          "4.3", ("table3", "table6"),
+          _psnr(*((f"sdb:d{n}", f"ddfn:d{n}") for n in (1, 2, 3)))),
+    Claim("A lower PSNR that segments better",
+          "DDFN x 2 is better than S1D1 on the denoising metrics, but DDFN x 2 + S is worse than "
+          "S1D1 + S on the segmentation metrics", "4.4", ("table4",),
+          (*_psnr(("ddfn:d2", "sdb:d1")), *_miou(("sdb:s2", "ddfn:s3")))),
+    Claim("A better condition gives a better next segmentation",
+          "better quality segmentation prior helps restore images with more salient semantic "
+          "information", "4.4", ("table4",), _miou(("gt:s2", "sdb:s2"), ("gt:s2", "ddfn:s3"))),
+    Claim("Trained jointly it is worse than S1",
+          "S1D1S2-joint is inferior to S1 and S1D1S2", "4.5", ("table5",),
+          _miou(("sdb:s1", "joint:s1"), ("sdb:s2", "joint:s1"))),
+    Claim("S1+ lies between S1 and S1D1S2",
+          "our alternate boosting network outperforms the state-of-the-art segmentation network on "
+          "noisy images", "4.5", ("table5",), _miou(("plus:s1", "sdb:s1"), ("sdb:s2", "plus:s1"))),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A comparison with its measured difference.
+
+    Attributes:
+        comparison: What was claimed.
+        difference: Better minus worse, with a 95 % confidence interval; None if not measured.
+    """
+
+    comparison: Comparison
+    difference: Interval | None
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the interval says; open where it holds zero."""
+        if self.difference is None or self.difference.low <= 0 <= self.difference.high:
+            return "open"
+        return "holds" if self.difference.low > 0 else "contradicted"
+
+
+def about(table: str) -> list[Claim]:
+    """The claims that a table is about."""
+    return [claim for claim in CLAIMS if table in claim.tables]
+
+
+def judge(
+    claim: Claim, difference: Callable[[Comparison], Interval | None]
+) -> tuple[Verdict, list[Judged]]:
+    """Judge a claim: it holds if every comparison does, and fails with the first that fails.
+
+    Args:
+        claim: The claim.
+        difference: Measures better minus worse; None where a point was not measured.
+    """
+    judged = [Judged(comparison, difference(comparison)) for comparison in claim.comparisons]
+    verdicts = {each.verdict for each in judged}
+    if "contradicted" in verdicts:
+        return "contradicted", judged
+    return ("holds" if verdicts == {"holds"} else "open"), judged

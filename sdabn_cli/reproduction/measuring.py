@@ -1,0 +1,175 @@
+"""Measure points of a campaign; cascades measured before, with the same weights, are read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sdabn_cli import assembly, datasets, evaluation, registry
+from sdabn_cli.cascade import Cascade, Unit
+from sdabn_cli.contracts import Dataset
+from sdabn_cli.description import sha256_of
+from sdabn_cli.device import Compute
+from sdabn_cli.files import write_atomically
+from sdabn_cli.metrics import Protocol
+from sdabn_cli.networks import count_parameters
+from sdabn_cli.reproduction.campaign import CLEAN, Campaign, file_name, order
+from sdabn_cli.reproduction.systems import Point
+from sdabn_cli.schedule import Stage
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What was measured at a point.
+
+    Attributes:
+        summary: psnr and ssim of a denoiser; miou, pixel_accuracy, mean_accuracy of a segmenter.
+        per_image: PSNR, (images,), or confusion matrices, int64 (images, K, K).
+        parameters: Of all networks up to there.
+    """
+
+    summary: dict[str, float]
+    per_image: np.ndarray
+    parameters: int
+
+
+@dataclass(frozen=True)
+class Examiner:
+    """Measures cascades of a campaign.
+
+    Attributes:
+        campaign: Whose cascades.
+        dataset: What they are measured on.
+        compute: Device and precision.
+        protocol: Name of the protocol.
+        limit: Measure this many images; None for all.
+        advance: Called after every image.
+    """
+
+    campaign: Campaign
+    dataset: Dataset
+    compute: Compute
+    protocol: str = "default"
+    limit: int | None = None
+    advance: Callable[[], Any] = lambda: None
+
+    def measure(self, points: Iterable[Point]) -> dict[Point, Figures]:
+        """Measure every point, with as few cascades as there can be."""
+        found: dict[Point, Figures] = {}
+        for point in sorted(points, key=lambda each: order(each.stage), reverse=True):
+            if point in found:
+                continue
+            for stage, figures in self._cascade(point).items():
+                found.setdefault(Point(point.system, stage, point.behind, point.noise), figures)
+        return found
+
+    def _cascade(self, point: Point) -> dict[Stage, Figures]:
+        """Figures of every stage of the cascade that ends in a point; of the point, if +s0."""
+        noise = point.noise or (None if point.stage == CLEAN else self.campaign.noise)
+        key = self._key(point, noise)
+        run = self.campaign.run_of(point.system)
+        ending = f"{point.stage.id}{'+s0' if point.behind else ''}"
+        path = run.path / "measured" / f"{file_name(ending + (f'-{point.noise}'))}.json"
+        kept = _read(path)
+        if kept.get("key") != key:
+            cascade = self.assembled(point)
+            result = evaluation.evaluate(
+                self.compute.place(cascade),
+                self.dataset,
+                registry.build("noise", *registry.parse(noise)) if noise else None,
+                protocol=self.protocol_of(noise),
+                compute=self.compute,
+                limit=self.limit,
+                advance=self.advance,
+            )
+            kept = {"key": key, "stages": _stages(result, cascade, point)}
+            text = json.dumps(kept)
+            if self.compute.processes.is_main:
+                write_atomically(path, lambda file: file.write(text.encode()))
+        return {Stage.parse(id_): _parsed(entry) for id_, entry in kept["stages"].items()}
+
+    def _key(self, point: Point, noise: str | None) -> dict[str, Any]:
+        """Everything that decides the figures."""
+        run, recipe = self.campaign.run_of(point.system), self.campaign.recipe_of(point.system)
+        ids = [*assembly.prefix_of(recipe, point.stage), point.stage.id]
+        ids += [CLEAN.id] if point.behind else []
+        return {
+            "weights": [sha256_of(run.stage(id_).weights) for id_ in ids],
+            "protocol": self.protocol_of(noise).as_dict(),
+            "data": str(recipe.data.dataset),
+            "split": recipe.data.validation_split,
+            "images": evaluation.pick(len(self.dataset), self.limit),
+        }
+
+    def protocol_of(self, noise: str | None) -> Protocol:
+        """How a cascade is measured under a noise."""
+        precision, seed = self.compute.precision, self.campaign.base.seed
+        return Protocol.named(self.protocol, precision=precision, noise=noise, seed=seed)
+
+    def assembled(self, point: Point) -> Cascade:
+        """The cascade that ends in a point."""
+        run, recipe = self.campaign.run_of(point.system), self.campaign.recipe_of(point.system)
+        classes = len(self.dataset.classes)
+        cascade = assembly.trained_cascade(recipe, run, point.stage, classes)
+        if not point.behind:
+            return cascade
+        clean = assembly.trained_network(recipe, run, CLEAN, classes)
+        whole = Cascade([*cascade.units, Unit(clean)], condition=cascade.condition)
+        return whole.requires_grad_(False).eval()
+
+
+def open_validation(campaign: Campaign) -> Dataset:
+    """The split that is measured."""
+    data = campaign.base.data
+    return datasets.open_split(data, data.validation_split)
+
+
+def _stages(
+    result: evaluation.Evaluation, cascade: Cascade, point: Point
+) -> dict[str, dict[str, Any]]:
+    """What a cascade's evaluation says about each of its stages, as JSON can hold it."""
+    if point.behind:  # figures of the segmenter behind the last denoiser
+        return {point.stage.id: _entry(result, len(cascade.units) - 1, "s", cascade)}
+    found = {}
+    for number, unit in enumerate(cascade.units):
+        index = point.stage.index if point.stage == CLEAN else number + 1
+        if unit.segmenter is not None:
+            found[f"s{index}"] = _entry(result, number, "s", cascade)
+        if unit.denoiser is not None:
+            found[f"d{index}"] = _entry(result, number, "d", cascade)
+    return found
+
+
+def _entry(
+    result: evaluation.Evaluation, number: int, letter: str, cascade: Cascade
+) -> dict[str, Any]:
+    names = ("psnr", "ssim") if letter == "d" else ("miou", "pixel_accuracy", "mean_accuracy")
+    each = [image[number] for image in result.per_image]
+    per_image = (
+        [image["psnr"] for image in each]
+        if letter == "d"
+        else [image["confusion"].tolist() for image in each]
+    )
+    units = list(cascade.units[: number + 1])
+    if letter == "s":
+        units[-1] = Unit(units[-1].segmenter)
+    return {
+        "summary": {name: result.units[number][name] for name in names},
+        "per_image": per_image,
+        "parameters": sum(map(count_parameters, units)),
+    }
+
+
+def _parsed(entry: dict[str, Any]) -> Figures:
+    return Figures(entry["summary"], np.array(entry["per_image"]), entry["parameters"])
+
+
+def _read(path: Any) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError):
+        return {}

@@ -1,0 +1,145 @@
+"""Every system of the paper, as changes to one recipe."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from sdabn_cli.errors import SdabnError
+from sdabn_cli.recipe import Recipe
+from sdabn_cli.schedule import Stage
+
+
+@dataclass(frozen=True)
+class System:
+    """A system of the paper.
+
+    Attributes:
+        name: Short name, also that of its run directory.
+        meaning: What it is, in the paper's words.
+        changes: Keys of the recipe, by their dotted names.
+        shares: Stages that equal those of the system ``sdb``, and are not trained again.
+    """
+
+    name: str
+    meaning: str
+    changes: dict[str, Any]
+    shares: tuple[str, ...] = ()
+
+
+SYSTEMS = {
+    system.name: system
+    for system in (
+        System("sdb", "units of segmenter and guided denoiser, SDB x n", {}),
+        System("ddfn", "denoisers alone, DDFN x n, and segmenters behind them",
+               {"condition": "none"}, ("s0", "s1")),
+        System("img", "the denoiser is guided by the noisy image, ImgD",
+               {"condition": "image"}, ("s0", "s1")),
+        System("gt", "the denoiser is guided by the true labels, GtD",
+               {"condition": "truth"}, ("s0", "s1")),
+        System("dms", "the denoiser's loss has the cross-entropy of a fixed clean segmenter",
+               {"condition": "none", "denoise.semantic_weight": 0.25}, ("s0",)),
+        System("bm3d", "BM3D before a fixed clean segmenter",
+               {"condition": "none", "denoiser": "bm3d"}, ("s0",)),
+        System("plus", "a wider and deeper segmenter alone, S1+",
+               {"segmenter": "hrnet:variant=w22_plus"}),
+        System("joint", "S1, D1 and S2 as one network with the segmentation loss alone",
+               {"segmenter": "joint"}),
+    )
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Point:
+    """A figure's place: a stage of a system, and what it is measured on.
+
+    Written ``system:stage``, such as ``sdb:d2``; ``ddfn:d1+s0`` is that denoiser before the clean
+    segmenter; ``sdb:s0`` is measured on clean images, ``sdb:s0@gaussian:sigma=25`` on noisy ones.
+
+    Attributes:
+        system: Name of a system.
+        stage: The stage whose figures are meant.
+        behind: Whether the clean segmenter s0 stands behind it, and is meant.
+        noise: Noise that s0 is measured on; empty for clean images, or the campaign's own.
+    """
+
+    system: str
+    stage: Stage
+    behind: bool = False
+    noise: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> Point:
+        """Read a point as it is written.
+
+        Raises:
+            SdabnError: If it is none.
+        """
+        match = re.fullmatch(r"(\w+):([sd]\d+)(\+s0)?(?:@(.+))?", text)
+        if match is None or match[1] not in SYSTEMS:
+            raise SdabnError(f"{text!r} is no point.", "Points are written like sdb:d2.")
+        return cls(match[1], Stage.parse(match[2]), match[3] is not None, match[4] or "")
+
+    def __str__(self) -> str:
+        text = f"{self.system}:{self.stage.id}{'+s0' if self.behind else ''}"
+        return f"{text}@{self.noise}" if self.noise else text
+
+    @property
+    def needed(self) -> list[Stage]:
+        """Stages that must be trained, in order; prefixes included."""
+        guided = SYSTEMS[self.system].changes.get("condition", "segmentation") in (
+            "segmentation", "truth",
+        )  # fmt: skip
+        return _needed(self.stage, guided=guided, clean=self.behind or self.system == "dms")
+
+
+def _needed(stage: Stage, *, guided: bool, clean: bool) -> list[Stage]:
+    found: list[str] = []
+
+    def add(name: str) -> None:
+        one = Stage.parse(name)
+        before = one.prefix if guided else one.denoisers_before
+        for earlier in [*([one.starts_from] if one.starts_from else []), *before]:
+            add(earlier)
+        if name not in found:
+            found.append(name)
+
+    if clean:
+        add("s0")
+    add(stage.id)
+    return [Stage.parse(name) for name in found]
+
+
+def changed(recipe: Recipe, system: System, noise: str) -> Recipe:
+    """The recipe of a system.
+
+    Args:
+        recipe: That of the system ``sdb``.
+        system: The system.
+        noise: Noise of the campaign; BM3D is told its sigma.
+
+    Raises:
+        SdabnError: If the noise is not one that BM3D can be told.
+    """
+    content = recipe.model_dump(mode="json")
+    for key, value in system.changes.items():
+        *parents, last = key.split(".")
+        place = content
+        for parent in parents:
+            place = place[parent]
+        place[last] = value
+    if system.name == "bm3d":
+        sigma = re.fullmatch(r"gaussian:sigma=([\d.]+)", noise)
+        if sigma is None:
+            raise SdabnError(f"BM3D needs Gaussian noise of one sigma, not {noise}.")
+        content["denoiser"] = f"bm3d:sigma={sigma[1]}"
+    if system.name == "joint":
+        content["segmenter"] = {
+            "name": "joint",
+            "options": {
+                "segmenter": {"name": recipe.segmenter.name, "options": recipe.segmenter.options},
+                "denoiser": {"name": recipe.denoiser.name, "options": recipe.denoiser.options},
+            },
+        }
+    return Recipe.model_validate(content)

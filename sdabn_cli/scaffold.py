@@ -1,0 +1,118 @@
+"""Write a plug-in package: installable, working and keeping the contract as it is written."""
+
+from __future__ import annotations
+
+import importlib.resources
+import keyword
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from string import Template
+
+import sdabn_cli
+from sdabn_cli.discovery import GROUPS, plugins
+from sdabn_cli.errors import SdabnError, did_you_mean
+from sdabn_cli.files import write_atomically
+
+KINDS = ("segmenter", "denoiser", "noise", "dataset")
+
+#: What a user does with a new plug-in first, by its kind.
+USES = {
+    "segmenter": "sdabn cascade --units 1 --set segmenter={name} --run runs/{name}",
+    "denoiser": "sdabn cascade --units 1 --set denoiser={name} --run runs/{name}",
+    "noise": "sdabn cascade --units 1 --set noise={name} --run runs/{name}",
+    "dataset": "sdabn cascade --units 1 --set data.dataset={name} --data DIR --run runs/{name}",
+}
+
+
+@dataclass(frozen=True)
+class Package:
+    """A package that is to be written.
+
+    Attributes:
+        directory: Where to.
+        files: Content by path within it.
+        commands: What to type next.
+    """
+
+    directory: Path
+    files: dict[str, str]
+    commands: list[str]
+
+
+def plan(name: str, kind: str, directory: Path | None = None) -> Package:
+    """Fill in the templates for a plug-in.
+
+    Args:
+        name: What users will type: small letters, digits, hyphens and underscores.
+        kind: segmenter, denoiser, noise or dataset.
+        directory: Where the package goes; ``sdabn-NAME`` in the working directory by default.
+
+    Raises:
+        SdabnError: If the name cannot be used or is taken, there is no such kind, or the directory
+            holds something already.
+    """
+    if kind not in KINDS:
+        raise SdabnError(f"There is no kind {kind!r} of new plug-in.", did_you_mean(kind, KINDS))
+    _check_name(name, kind)
+    directory = directory or Path(f"sdabn-{name}")
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise SdabnError(f"{directory} is there already.", "Choose another with --output.")
+    module = "sdabn_" + name.replace("-", "_")
+    class_name = "".join(part.capitalize() for part in re.split("[-_]", name))
+    values = {
+        "name": name,
+        "kind": kind,
+        "module": module,
+        "cls": class_name,
+        "entry": class_name if kind == "dataset" else "build",
+        "group": GROUPS[kind],
+        "version": sdabn_cli.__version__,
+        "use": USES[kind].format(name=name),
+    }
+    templates = {
+        "pyproject.toml": "package/pyproject.toml",
+        "setup.cfg": "package/setup.cfg",
+        "README.md": "package/README.md",
+        f"{module}.py": f"{kind}/module.py",
+        f"tests/test_{module[6:]}.py": "dataset/test.py"
+        if kind == "dataset"
+        else "package/test.py",
+    }
+    if kind != "dataset":
+        values["tests"] = _filled(f"{kind}/tests", values).rstrip("\n")
+    files = {path: _filled(template, values) for path, template in templates.items()}
+    commands = [
+        f"pip install -e {directory}",
+        f"sdabn plugins check {name} --kind {kind}",
+        values["use"],
+    ]
+    return Package(directory, files, commands)
+
+
+def write(package: Package) -> None:
+    """Write a planned package."""
+    for path, content in package.files.items():
+        target = package.directory / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(target, lambda file, text=content: file.write(text.encode()))
+
+
+def _check_name(name: str, kind: str) -> None:
+    if not re.fullmatch(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*", name) or keyword.iskeyword(name):
+        raise SdabnError(
+            f"{name!r} cannot be the name of a plug-in.",
+            "Allowed are small letters and digits, joined by - or _, such as my-net2.",
+        )
+    owners = [plugin.distribution for plugin in plugins(kind) if plugin.name == name]
+    if owners:
+        raise SdabnError(
+            f"There is a {kind} {name!r} already, of {' and '.join(owners)}.",
+            "Choose another name.",
+        )
+
+
+def _filled(template: str, values: dict[str, str]) -> str:
+    root = importlib.resources.files("sdabn_cli") / "templates"
+    text = (root / f"{template}.tmpl").read_text(encoding="utf-8")
+    return Template(text).substitute(values)

@@ -1,0 +1,289 @@
+"""Plug-ins that are broken in every way: each is named, and none of them hurts another."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from typing import Any
+
+import pytest
+from fixtures_cli import assert_refused, flat, sdabn
+
+from sdabn_cli import registry
+
+#: Another third party's plug-in, which must go on working whatever its neighbour does.
+NEIGHBOUR = "def build(*, share: float = 0.5):\n    return lambda clean, generator: clean * share\n"
+
+RAISES = "raise RuntimeError('no licence')"
+EXITS = "import sys\nsys.exit('goodbye')"
+KILLS = "import os\nos._exit(3)"
+FINE = "def build(*, sigma: float = 1.0):\n    return lambda clean, generator: clean + sigma\n"
+
+
+@pytest.fixture
+def neighbour(third_party) -> None:
+    third_party("good-dist", "[sdabn.noises]\nhalf = half_noise:build\n", half_noise=NEIGHBOUR)
+
+
+def listed(*options: str) -> dict[tuple[str, str], dict[str, Any]]:
+    """What ``plugins list`` says, by distribution and name."""
+    result = sdabn("plugins", "list", "--json", *options)
+    assert result.exit_code == 0
+    return {(row["distribution"], row["name"]): row for row in json.loads(result.stdout)}
+
+
+def assert_others_work() -> None:
+    assert registry.build("noise", "half", {"share": "0.25"})(4.0, None) == 1.0
+    assert registry.find("segmenter", "hrnet").distribution.startswith("sdabn ")
+    states = {
+        row["state"] for (owner, _), row in listed().items() if owner in ("sdabn", "good-dist")
+    }
+    assert states == {"ok"}
+
+
+#: What is wrong with a module, and what is said about it.
+UNLOADABLE = {
+    "raises": (RAISES, "RuntimeError: no licence"),
+    "exits": (EXITS, "SystemExit: goodbye"),
+    "empty": ("", "AttributeError: module 'empty_noise' has no attribute 'build'"),
+    "misses": ("import a_module_nobody_has", "No module named 'a_module_nobody_has'"),
+    "garbled": ("def build(:", "SyntaxError"),
+    "number": ("build = 3", "its entry point is a int, not a function or class"),
+    "kills": (KILLS, "loading it ended the process (3)"),
+}
+
+
+def test_plugins_that_do_not_load_are_listed_as_broken_and_the_others_as_ok(third_party, neighbour):
+    for name, (source, _) in UNLOADABLE.items():
+        module = f"{name}_noise"
+        third_party(
+            f"{name}-dist", f"[sdabn.noises]\n{name} = {module}:build\n", **{module: source}
+        )
+
+    found = listed("--load")
+
+    for name, (_, reason) in UNLOADABLE.items():
+        row = found[f"{name}-dist", name]
+        assert row["state"] == "broken"
+        assert reason in row["reason"]
+    fine = [row["state"] for (_, name), row in found.items() if name not in UNLOADABLE]
+    assert set(fine) == {"ok"}
+    assert_others_work()
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"), [(RAISES, "RuntimeError: no licence"), (EXITS, "SystemExit: goodbye")]
+)
+def test_using_a_plugin_that_does_not_load_names_its_distribution(
+    third_party, neighbour, source, reason
+):
+    third_party("bad-dist", "[sdabn.noises]\nbad = bad_noise:build\n", bad_noise=source)
+
+    result = sdabn("cascade", "--set", "noise=bad", "--dry-run")
+
+    assert_refused(result, "plug-in 'bad' of bad-dist 1.0 does not load", reason, "uninstall")
+    assert_others_work()
+
+
+@pytest.mark.parametrize("target", ["bad noise", "bad_noise.py", "9bad:build", "bad_noise:build()"])
+def test_an_entry_point_that_names_no_object_is_broken(third_party, neighbour, target):
+    third_party("bad-dist", f"[sdabn.noises]\nbad = {target}\n", bad_noise=FINE)
+
+    row = listed()["bad-dist", "bad"]
+
+    assert row["state"] == "broken"
+    assert "module" in row["reason"]
+    assert_others_work()
+
+
+SEGMENTER = """
+import torch
+from torch import nn
+
+class Odd(nn.Module):
+    stride = 4
+    def __init__(self, num_classes):
+        super().__init__()
+        self.conv = nn.Conv2d(3, num_classes, 1)
+    def forward(self, image):
+        logits = self.conv(image)
+        return {result}
+
+def build(*, num_classes: int, in_channels: int = 3) -> nn.Module:
+    return Odd(num_classes)
+"""
+
+DENOISER = """
+import torch
+from torch import nn
+
+class Odd(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 1)
+    def forward(self, image, condition):
+        estimate = self.conv(image)
+        return {result}
+
+def build(*, condition_channels: int, in_channels: int = 3) -> nn.Module:
+    return Odd()
+"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "source", "result", "message"),
+    [
+        ("segmenter", SEGMENTER, "logits[:, 1:]", "gives logits (1, 10, 64, 64) for 11 classes"),
+        ("segmenter", SEGMENTER, "logits[0]", "gives logits (11, 64, 64) for 11 classes"),
+        ("segmenter", SEGMENTER, "logits / 0", "gives values that are not finite"),
+        ("segmenter", SEGMENTER, "{'out': logits}", "gives a dict instead of a tensor"),
+        ("segmenter", SEGMENTER, "logits.nothing", "fails on inputs [(1, 3, 64, 64)]: Attribute"),
+        ("denoiser", DENOISER, "estimate[..., 1:]", "gives an estimate (1, 3, 64, 63) for an"),
+        ("denoiser", DENOISER, "estimate * float('nan')", "gives values that are not finite"),
+        ("denoiser", DENOISER, "estimate.mean(1)", "gives an estimate (1, 64, 64) for an image"),
+    ],
+)
+def test_a_network_of_the_wrong_result_is_refused_before_anything_is_written(
+    third_party, neighbour, tmp_path, kind, source, result, message
+):
+    third_party(
+        "bad-dist", f"[sdabn.{kind}s]\nbad = bad_net:build\n", bad_net=source.format(result=result)
+    )
+    if "{'out'" in result:
+        registry.build(kind, "bad", {}, num_classes=2)  # the module itself is fine
+
+    trained = sdabn("cascade", "--set", f"{kind}=bad", "--run", tmp_path / "run", "--units", "1")
+
+    assert_refused(trained, f"The {kind} plug-in 'bad' of bad-dist 1.0", message)
+    assert flat("sdabn plugins check bad") in flat(trained.stderr)
+    assert not (tmp_path / "run").exists()
+    assert_others_work()
+
+
+def test_a_plugin_that_builds_no_module_is_refused(third_party, neighbour, tmp_path):
+    source = "def build(*, condition_channels: int, in_channels: int = 3):\n    return None\n"
+    third_party("bad-dist", "[sdabn.denoisers]\nbad = bad_net:build\n", bad_net=source)
+
+    trained = sdabn("cascade", "--set", "denoiser=bad", "--run", tmp_path / "run", "--dry-run")
+
+    assert_refused(trained, "'bad' of bad-dist 1.0 built a NoneType, not a torch.nn.Module")
+    assert_others_work()
+
+
+def test_a_plugin_that_needs_a_newer_sdabn_says_so(third_party, neighbour):
+    third_party(
+        "bad-dist",
+        "[sdabn.noises]\nbad = bad_noise:build\n",
+        requires="sdabn>=99.1",
+        bad_noise=RAISES,
+    )
+
+    row = listed()["bad-dist", "bad"]
+    used = sdabn("cascade", "--set", "noise=bad", "--dry-run")
+
+    assert row["state"] == "broken"
+    assert "needs sdabn>=99.1" in row["reason"]
+    assert_refused(used, "of bad-dist 1.0 needs sdabn>=99.1; this is sdabn 0.1.0", "pip install")
+    assert_others_work()
+
+
+def test_a_plugin_that_needs_this_sdabn_or_an_older_one_is_fine(third_party, neighbour):
+    third_party(
+        "ok-dist",
+        "[sdabn.noises]\nfine = fine_noise:build\n",
+        requires="sdabn>=0.1",
+        fine_noise=FINE,
+    )
+
+    assert listed()["ok-dist", "fine"]["state"] == "ok"
+    assert registry.build("noise", "fine", {"sigma": "2"})(1.0, None) == 3.0
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "no section = here\n",
+        "[sdabn.noises]\nbad = bad:build\nbad = bad:build\n",
+        "[sdabn.noises]\nbad = 100% wrong\n",
+        "[unfinished\n",
+        b"[sdabn.noises]\nb\xe4d = bad:build\n",
+    ],
+)
+def test_a_malformed_file_of_entry_points_is_listed_with_its_distribution(
+    third_party, neighbour, content
+):
+    third_party("bad-dist", content)
+
+    result = sdabn("plugins", "list", "--json")
+    rows = json.loads(result.stdout)
+
+    broken = [row for row in rows if row["distribution"] == "bad-dist" and not row["name"]]
+    assert [row["state"] for row in broken] == ["broken"]
+    assert "entry points cannot be read" in broken[0]["reason"]
+    assert "bad_dist-1.0.dist-info" in broken[0]["reason"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert_others_work()
+
+
+def test_a_name_of_two_distributions_must_be_written_with_one_of_them(third_party, neighbour):
+    for number, owner in enumerate(("first-dist", "second-dist")):
+        source = FINE.replace("1.0", f"{number + 1}.0")
+        module = f"noise_{number}"
+        third_party(owner, f"[sdabn.noises]\ntwice = {module}:build\n", **{module: source})
+
+    found = listed()
+    plain = sdabn("recipes", "check", "scenes/quickstart")
+    used = sdabn("cascade", "--set", "noise=twice", "--dry-run")
+
+    assert plain.exit_code == 0
+    assert {found[o, "twice"]["state"] for o in ("first-dist", "second-dist")} == {"duplicate"}
+    assert_refused(
+        used,
+        "'twice' is registered by first-dist 1.0 and second-dist 1.0",
+        "first-dist/twice or second-dist/twice",
+    )
+    assert registry.build("noise", "first-dist/twice", {})(0.0, None) == 1.0
+    assert registry.build("noise", "second-dist/twice", {"sigma": "7"})(0.0, None) == 7.0
+    assert_others_work()
+
+
+def test_a_name_of_sdabns_own_stays_sdabns_own(third_party, neighbour):
+    third_party("bold-dist", "[sdabn.noises]\ngaussian = bold_noise:build\n", bold_noise=FINE)
+
+    row = listed()["bold-dist", "gaussian"]
+    with pytest.warns(UserWarning, match=r"bold-dist 1\.0 registers one too \(bold-dist/gaussian"):
+        built = registry.build("noise", "gaussian", {"sigma": "0..55"})
+
+    assert row["state"] == "shadowed"
+    assert "write bold-dist/gaussian" in row["reason"]
+    assert type(built).__name__ == "Gaussian"
+    assert registry.build("noise", "Bold_Dist/gaussian", {})(1.0, None) == 2.0
+    assert_others_work()
+
+
+def test_a_left_over_egg_info_is_named_where_its_module_is_gone(third_party, neighbour):
+    third_party("bad-dist", "[sdabn.noises]\nbad = bad_noise:build\n", info="egg-info")
+
+    row = listed()["bad-dist", "bad"]
+    used = sdabn("cascade", "--set", "noise=bad", "--dry-run")
+
+    assert row["state"] == "broken"
+    assert "bad_dist.egg-info is a left-over; delete it" in row["reason"]
+    assert_refused(used, "plug-in 'bad' of bad-dist 1.0 does not load", "bad_noise")
+    assert_others_work()
+
+
+def test_an_older_installation_further_back_is_shadowed(third_party, neighbour):
+    third_party("dist", "[sdabn.noises]\nold = old_noise:build\n", version="0.9", info="egg-info",
+                old_noise=FINE)  # fmt: skip
+    third_party("dist", "[sdabn.noises]\nnew = new_noise:build\n", version="1.0",
+                new_noise=FINE)  # fmt: skip
+
+    found = listed()
+
+    assert found["dist", "new"]["state"] == "ok"
+    assert found["dist", "old"]["state"] == "shadowed"
+    assert "left over at" in found["dist", "old"]["reason"]
+    assert "dist 1.0 at" in found["dist", "old"]["reason"]
+    assert_others_work()

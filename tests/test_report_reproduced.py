@@ -1,0 +1,111 @@
+"""``sdabn reproduce --report``: this run beside the paper, claims, the same images by all."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import fixtures_report
+import pytest
+from fixtures_cli import assert_refused, files, sdabn
+from fixtures_report import pictures, tables
+
+from sdabn_cli.report.figures import DASH, MINUS
+
+
+@pytest.fixture
+def reproduced(tiny_recipe: str, camvid_tree: Path) -> Any:
+    """Reproduce a table with the tiny networks on the tiny tree, and read its report."""
+
+    def make(table: str, *options: Any) -> tuple[dict[str, Any], fixtures_report.Element]:
+        result = sdabn("reproduce", table, "--dataset", "camvid", "--data", camvid_tree,
+                       "--recipe", tiny_recipe, "--run", "all", "--without", "bm3d",
+                       "--report", "report.html", "--json", *options)  # fmt: skip
+        assert result.exit_code == 0, result.stderr
+        return json.loads(result.stdout), fixtures_report.read("report.html")
+
+    return make
+
+
+def test_a_reproduced_table_stands_beside_the_papers(reproduced):
+    told, page = reproduced("table3")
+
+    rows = {row[0]: row[1:] for row in tables(page)[told["caption"]]}
+    for row in told["tables"][0]["rows"]:
+        expected = []
+        for half, keys in (("denoised", ("psnr", "ssim")),
+                           ("segmented", ("miou", "pixel_accuracy", "mean_accuracy"))):  # fmt: skip
+            for key in keys:
+                for whose in ("here", "paper"):
+                    expected.append(row[half][whose][key] if row[half] else DASH)
+        assert rows[row["label"]] == expected
+    assert rows["SDB x 3"][1] == 34.42  # the paper's Table 3, Cityscapes, sigma 50
+    notes = [note.text for note in page.one("div", "block").all("p", "note")]
+    assert notes[0] == "Noise: gaussian:sigma=50."
+    assert "2 images of camvid" in notes[1]
+    assert told["report"] == "report.html"
+
+
+def test_a_reproduced_table_draws_this_runs_curves_and_the_papers(reproduced):
+    _, page = reproduced("table3")
+
+    psnr, miou = page.all("figure", "lines")
+    assert [item.text for item in psnr.one("ul", "legend").all("li")] == [
+        "DDFN, here", "DDFN, paper", "SDB, here", "SDB, paper",
+    ]  # fmt: skip
+    drawn = [group.attributes["class"] for group in psnr.one("svg", "chart").all("g")]
+    assert drawn == ["series s0", "series s0 dashed", "series s1", "series s1 dashed"]
+    assert [item.text for item in miou.one("ul", "legend").all("li")] == [
+        "SDB, here", "SDB, paper",
+    ]  # fmt: skip
+
+
+def test_a_reproduced_claim_has_its_verdict_sentence_and_differences(reproduced):
+    told, page = reproduced("table4")
+
+    shown = page.one("ul", "claims").all("li")
+    assert len(shown) == len(told["claims"]) == 2
+    for item, claim in zip(shown, told["claims"], strict=True):
+        assert item.one("span", "verdict").text == claim["verdict"]
+        assert claim["claim"] in item.text
+        assert claim["sentence"] in item.text
+        for line, each in zip(item.all("span", "detail")[1:], claim["comparisons"], strict=True):
+            assert line.text.startswith(f"{each['better']} {MINUS} {each['worse']}: ")
+            assert f"{each['mean']:+.2f}".replace("-", MINUS) in line.text
+
+
+def test_a_reproduced_table_shows_the_same_images_by_every_system(reproduced):
+    _, page = reproduced("table4", "--report-images", 1)
+
+    (found,) = pictures(page)
+    assert list(found) == [
+        "noisy", "ddfn 1: estimate", "ddfn 2: estimate", "gt 1: estimate", "sdb 1: estimate",
+        "clean", "ddfn 3: labels", "gt 1: labels", "gt 2: labels", "sdb 1: labels",
+        "sdb 2: labels", "true labels",
+    ]  # fmt: skip
+
+
+def test_the_papers_figure_is_a_curve_over_the_noise(reproduced):
+    told, page = reproduced("figure2")
+
+    (chart,) = page.all("figure", "lines")
+    assert chart.one("strong").text == "mIoU over sigma"
+    values = [row["segmented"]["here"]["miou"] for row in told["tables"][0]["rows"]]
+    assert [title.text for title in chart.all("title")] == [
+        f"here: {value:.2f} at {level}"
+        for value, level in zip(values, range(0, 51, 10), strict=True)
+    ]
+    assert not pictures(page)
+
+
+def test_a_dry_run_of_a_reproduction_names_the_report(tiny_recipe, camvid_tree):
+    arguments = ["table1", "--dataset", "camvid", "--data", camvid_tree, "--recipe", tiny_recipe]
+
+    told = sdabn("reproduce", *arguments, "--report", "r.html", "--dry-run", "--json")
+
+    assert json.loads(told.stdout)["report"] == "r.html"
+    assert files(Path()) == set()
+    assert_refused(
+        sdabn("reproduce", *arguments, "--report", "r.png"), "a report is an HTML file", "r.html"
+    )
