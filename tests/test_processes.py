@@ -21,9 +21,10 @@ from sdabn_cli.processes import Processes
 #: torchrun takes ``--run`` for its own option ``--run-path`` unless ``--`` stands before it.
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "--",
             "sdabn_cli")  # fmt: skip
-ACCELERATE = ("-m", "accelerate.commands.launch", "--cpu", "--num_processes=2", "--num_machines=1",
-              "--mixed_precision=no", "--dynamo_backend=no", "--main_process_port=0",
-              "-m", "sdabn_cli")  # fmt: skip
+#: ``--cpu`` would start one process alone; several on processors are started by this as well.
+ACCELERATE = ("-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes=2",
+              "--num_machines=1", "--mixed_precision=no", "--dynamo_backend=no",
+              "--main_process_port=0", "-m", "sdabn_cli")  # fmt: skip
 ALONE = ("-m", "sdabn_cli")
 
 #: Twenty steps of every stage, in batches of four; labels of some classes count more than others.
@@ -62,6 +63,8 @@ def test_two_processes_learn_the_same_weights_as_one_and_measure_the_same(tiny_r
 
     assert alone.returncode == 0, alone.stderr
     assert both.returncode == 0, both.stderr
+    assert "2 processes" in both.stderr
+    assert "processes" not in alone.stderr
     for stage in ("s0", "s1", "d1"):
         assert largest_difference(weights("alone", stage), weights("both", stage)) < 1e-5
     # The first process alone prints.
