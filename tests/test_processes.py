@@ -22,8 +22,9 @@ from sdabn_cli.processes import Processes
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "--",
             "sdabn_cli")  # fmt: skip
 #: ``--cpu`` would start one process alone; several on processors are started by this as well.
+#: The precision is the recipe's, whatever the launcher is told.
 ACCELERATE = ("-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes=2",
-              "--num_machines=1", "--mixed_precision=no", "--dynamo_backend=no",
+              "--num_machines=1", "--mixed_precision=bf16", "--dynamo_backend=no",
               "--main_process_port=0", "-m", "sdabn_cli")  # fmt: skip
 ALONE = ("-m", "sdabn_cli")
 
