@@ -30,7 +30,7 @@ from filelock import FileLock, Timeout
 from sdabn_cli import networks
 from sdabn_cli import recipe as recipes
 from sdabn_cli.errors import SdabnError
-from sdabn_cli.files import write_atomically
+from sdabn_cli.files import write_atomically, write_together
 from sdabn_cli.jsonable import finite
 from sdabn_cli.recipe import Recipe
 from sdabn_cli.schedule import Stage
@@ -70,12 +70,10 @@ class Run:
         if self.path.exists() and not self.path.is_dir():
             raise SdabnError(f"{self.path} is a file, not a run directory.", "Give another --run.")
         if not (self.path / RECIPE).is_file():
-            visible = self.path.is_dir() and [p for p in self.path.iterdir() if p.name[0] != "."]
-            if visible:
-                raise SdabnError(
-                    f"The directory {self.path} is not empty and holds no run ({RECIPE}).",
-                    "Give an empty or a new directory with --run.",
-                )
+            names = {p.name for p in self.path.iterdir()} if self.path.is_dir() else set()
+            # Classes alone may be those of a claim that was cut short; see ``check_classes``.
+            if any(name[0] != "." for name in names - {CLASSES}):
+                raise self._no_run()
             return
         changed = recipes.differences(self.read_recipe(), recipe, self.begun())
         if changed:
@@ -84,6 +82,12 @@ class Run:
                 "Give another directory with --run; the run's own recipe is used without --recipe: "
                 f"--run {self.path}",
             )
+
+    def _no_run(self) -> SdabnError:
+        return SdabnError(
+            f"The directory {self.path} is not empty and holds no run ({RECIPE}).",
+            "Give an empty or a new directory with --run.",
+        )
 
     def lock(self) -> FileLock:
         """Keep other trainings out of this directory until the lock is released, or we die.
@@ -111,15 +115,18 @@ class Run:
         """Make sure that the data set still has the classes the run was started with.
 
         Raises:
-            SdabnError: With both lists.
+            SdabnError: With both lists; or if there is no run, but a file of other classes.
         """
         own = self.read_classes()
-        if own is not None and own != list(classes):
-            raise SdabnError(
-                f"The run {self.path} was trained on the classes {', '.join(own)}; the data set "
-                f"has {', '.join(classes)}.",
-                "Give another directory with --run.",
-            )
+        if own is None or own == list(classes):
+            return
+        if not (self.path / RECIPE).is_file():
+            raise self._no_run()
+        raise SdabnError(
+            f"The run {self.path} was trained on the classes {', '.join(own)}; the data set "
+            f"has {', '.join(classes)}.",
+            "Give another directory with --run.",
+        )
 
     def begun(self) -> list[Stage]:
         """Stages that are finished or have a state to go on from."""
@@ -147,10 +154,17 @@ class Run:
         return recipes.validate(content if isinstance(content, dict) else {}, source=str(path))
 
     def claim(self, recipe: Recipe, classes: Sequence[str]) -> None:
-        """Record recipe and classes; call ``check_recipe`` and ``check_classes`` first."""
+        """Record recipe and classes; call ``check_recipe`` and ``check_classes`` first.
+
+        The recipe takes its place first: a directory with it is a run, with classes or without.
+        """
         text, names = recipes.dump(recipe), json.dumps(list(classes))
-        write_atomically(self.path / CLASSES, lambda file: file.write(names.encode()))
-        write_atomically(self.path / RECIPE, lambda file: file.write(text.encode()))
+        write_together(
+            {
+                self.path / RECIPE: lambda file: file.write(text.encode()),
+                self.path / CLASSES: lambda file: file.write(names.encode()),
+            }
+        )
 
 
 class StageDirectory:
