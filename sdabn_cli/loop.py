@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from sdabn_cli import data, networks
 from sdabn_cli.cascade import Frozen
-from sdabn_cli.errors import SdabnError, Stopped
+from sdabn_cli.errors import NotFinite, SdabnError, Stopped
+from sdabn_cli.finiteness import Finiteness
 from sdabn_cli.job import Training
 from sdabn_cli.optimization import build_optimizer, learning_rate
 from sdabn_cli.randomness import seed_from
@@ -65,6 +66,9 @@ class StageLoop:
             training.noise_of(stage),
             key=(training.recipe.seed, stage.id),
         )
+        self._finiteness = Finiteness(
+            stage, self._settings, self._samples, network, self._optimizer
+        )
         self._judge = Judge()
         self._signals = Signals(insist=self._processes.count == 1)
         self._events: Events | None = None
@@ -109,7 +113,7 @@ class StageLoop:
         """Do the steps that are left.
 
         Raises:
-            SdabnError: If the network fails, the loss is no longer a number or a file cannot be
+            SdabnError: If the network fails, it no longer computes numbers or a file cannot be
                 written; the last good state is kept.
             Stopped: At SIGTERM or SIGINT, once the state is saved.
         """
@@ -132,7 +136,12 @@ class StageLoop:
                     self._validate()
 
     def finish(self) -> None:
-        """Write the finished weights."""
+        """Write the finished weights.
+
+        Raises:
+            SdabnError: If they are no longer numbers, or cannot be written.
+        """
+        self._finiteness.require_network(self.step)
         if self._judge.best_step == self.step:
             self._directory.drop_best()
         self._directory.finish(
@@ -235,23 +244,8 @@ class StageLoop:
             return
         losses = self._processes.sum(torch.stack(self._losses)) / self._processes.count
         self._losses.clear()
-        for number, loss in enumerate(losses.tolist()):
-            if not math.isfinite(loss):
-                self._refuse(loss, self.step - len(losses) + number)
+        self._finiteness.require_losses(losses.tolist(), self.step)
         self._lap_loss += float(losses.sum())
-
-    def _refuse(self, loss: float, step: int) -> None:
-        size = self._settings.batch_size
-        numbers = range(step * size, (step + 1) * size)
-        names = ", ".join(self._samples.name_of(number) for number in numbers)
-        group = "segment" if self._stage.kind == "seg" else "denoise"
-        raise SdabnError(
-            f"The loss of {self._stage.id} is {loss} at step {step + 1}. Its batch was cut from: "
-            f"{names}.",
-            "The last good state is kept. If these images are right, remove the stage's directory "
-            f"and try a smaller learning rate: --set stages.{self._stage.id}.learning_rate=... or "
-            f"--set {group}.learning_rate=...",
-        )
 
     def _log(self) -> dict[str, float]:
         self._require_finite_losses()
@@ -278,7 +272,10 @@ class StageLoop:
         self._clock, self._clock_step, self._data_wait = time.perf_counter(), self.step, 0.0
 
     def _validate(self) -> None:
-        figures = self._validation.run(self.step, self._events, interrupt=self._interrupt)
+        try:
+            figures = self._validation.run(self.step, self._events, interrupt=self._interrupt)
+        except NotFinite as error:
+            raise self._finiteness.of_validation(self.step) from error
         better = self._judge.judge(self.step, figures[METRIC[self._stage.kind]])
         if better and not self._is_last and self._processes.is_main:
             self._directory.save_best(networks.weights_of(self._network))
@@ -292,6 +289,7 @@ class StageLoop:
 
     def _save(self) -> None:
         self._require_finite_losses()
+        self._finiteness.require_network(self.step)
         if self._processes.is_main:
             self._directory.save_state(
                 {

@@ -24,7 +24,7 @@ LAYERS = (
     {"loop", "validation", "job", "evaluation", "products", "export"},
     {"inference", "execution", "noiselevel"},
     {"assembly", "tasks", "cascade", "data", "datasets", "networks", "metrics", "losses", "runs",
-     "model", "logits", "probing", "joint"},
+     "model", "logits", "probing", "joint", "finiteness"},
     {"contracts", "registry", "discovery", "recipe", "images", "device", "randomness", "schedule",
      "console",
      "tiling", "planes", "pixels", "tiff", "tiffheader", "tiffcolour", "encoding",

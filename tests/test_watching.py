@@ -20,7 +20,7 @@ from sdabn_cli.stopping import Judge
 
 #: A learning rate so large that a denoiser gets worse and worse.
 WORSE = ("units=1", "denoise.steps=8", "denoise.optimizer=sgd", "denoise.momentum=0",
-         "denoise.learning_rate=0.3", "denoise.final_learning_rate=0.3",
+         "denoise.learning_rate=0.01", "denoise.final_learning_rate=0.01",
          "denoise.validate_every=1")  # fmt: skip
 
 
