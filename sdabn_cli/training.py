@@ -72,7 +72,7 @@ def check(recipe: Recipe, run: Run, compute: Compute, watcher: Watcher) -> Train
     run.check_classes(train.classes)
     check_class_weights(recipe, train)
     decoded = data.DecodedCache(train, recipe.data.cache_mb)
-    decoded.fill()
+    decoded.fill(shared=recipe.data.workers > 0)
     data.check_examples(validation)
     _try_networks(recipe, len(train.classes))
     if isinstance(train[0].image, Path) and train[0].image == validation[0].image:

@@ -31,7 +31,8 @@ LAYERS = (
      "inputs", "overlay", "optimization",
      "augmentation", "batchnorm", "pictures", "stopping",
      "tensorboard", "overview", "engines", "openvino", "memory", "graph",
-     "inspection", "loading", "scaffold", "catalogue", "description", "hub", "sources"},
+     "inspection", "loading", "scaffold", "catalogue", "description", "hub", "sources",
+     "sharing"},
     {"processes"},
     {"errors", "files", "jsonable", "labels", "conditions", "sdabn_cli"},
 )  # fmt: skip
