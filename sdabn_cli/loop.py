@@ -6,12 +6,13 @@ import contextlib
 import math
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from sdabn_cli import data, networks
+from sdabn_cli import data, journal, networks
 from sdabn_cli.cascade import Frozen
 from sdabn_cli.errors import NotFinite, SdabnError, Stopped
 from sdabn_cli.finiteness import Finiteness
@@ -90,8 +91,7 @@ class StageLoop:
         for warning in warnings:
             self._training.watcher.warn(warning)
         if state is not None:
-            self._network.load_state_dict(state["network"])
-            self._optimizer.load_state_dict(state["optimizer"])
+            self._take(state)
             self.step = state["step"]
             self._judge = Judge(**state["judge"])
             self._lap_loss, self._lap_step = state["lap_loss"], state["lap_step"]
@@ -101,11 +101,23 @@ class StageLoop:
             self._directory.rewind_log(self.step)
             self._processes.wait()
 
+    def _take(self, state: Mapping[str, Any]) -> None:
+        try:
+            self._network.load_state_dict(state["network"])
+            self._optimizer.load_state_dict(state["optimizer"])
+        except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise SdabnError(
+                f"The training state in {self._directory.path} is of another network or "
+                f"optimiser: {error}",
+                "With the plug-in that it was trained with the same command goes on; without "
+                f"that directory {self._stage.id} begins again.",
+            ) from error
+
     def _judge_again(self) -> None:
         """States are saved before a validation; one that was completed is not repeated."""
         for entry in self._directory.read_log():
-            if entry.get("step") == self.step and "validation" in entry:
-                figure = entry["validation"][METRIC[self._stage.kind]]
+            if entry["step"] == self.step and "validation" in entry:
+                figure = journal.figure(entry, "validation", METRIC[self._stage.kind])
                 self._judge.judge(self.step, math.nan if figure is None else figure)
                 return
 

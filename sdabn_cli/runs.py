@@ -15,10 +15,8 @@ RUN/recipe.yaml                          the resolved recipe
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import os
-import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,11 +25,10 @@ import torch
 import yaml
 from filelock import FileLock, Timeout
 
-from sdabn_cli import networks
+from sdabn_cli import journal, networks, statefiles, states
 from sdabn_cli import recipe as recipes
 from sdabn_cli.errors import SdabnError
-from sdabn_cli.files import write_atomically, write_together
-from sdabn_cli.jsonable import finite
+from sdabn_cli.files import write_together
 from sdabn_cli.recipe import Recipe
 from sdabn_cli.schedule import Stage
 
@@ -107,9 +104,24 @@ class Run:
         return lock
 
     def read_classes(self) -> list[str] | None:
-        """Classes of the run's data set; None before the first training."""
+        """Classes of the run's data set; None before the first training.
+
+        Raises:
+            SdabnError: If the file is damaged.
+        """
         path = self.path / CLASSES
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        if not path.is_file():
+            return None
+        try:
+            classes = json.loads(path.read_text(encoding="utf-8"))
+        except (ValueError, RecursionError):  # neither JSON nor even text
+            classes = None
+        if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
+            raise SdabnError(
+                f"{path} is damaged: it holds no list of classes.",
+                "Remove it; the next training in the run writes it again.",
+            )
+        return classes
 
     def check_classes(self, classes: Sequence[str]) -> None:
         """Make sure that the data set still has the classes the run was started with.
@@ -173,9 +185,6 @@ class StageDirectory:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.weights = path / "weights.safetensors"
-        self._state = path / "state.pt"
-        self._previous = path / "state.previous.pt"
-        self._fresh = path / "state.fresh.pt"
         self._best = path / "best.safetensors"
         self._last = path / "last.safetensors"
         self._metrics = path / "metrics.jsonl"
@@ -185,33 +194,15 @@ class StageDirectory:
         """``finished``, ``started`` or ``missing``."""
         if self.weights.is_file():
             return "finished"
-        states = (self._fresh, self._state, self._previous)
-        return "started" if any(path.is_file() for path in states) else "missing"
+        return "started" if statefiles.existing(self.path) else "missing"
 
     def save_state(self, state: Mapping[str, Any]) -> None:
-        """Keep a training state; the one before it stays as a reserve."""
-        content = io.BytesIO()  # an interrupted torch.save hides the interrupt behind its own error
-        torch.save(dict(state), content)
-        write_atomically(self._fresh, lambda file: file.write(content.getbuffer()))
-        if self._state.exists():
-            os.replace(self._state, self._previous)
-        os.replace(self._fresh, self._state)
+        """Keep a training state; see ``states.save``."""
+        states.save(self.path, state)
 
     def load_state(self) -> tuple[dict[str, Any] | None, list[str]]:
-        """Read the newest readable state, and a warning for each one that is damaged."""
-        warnings = []
-        for leftover in self.path.glob(".*.pt.*"):  # of a save that was killed
-            leftover.unlink()
-        # A cut between the two moves of save_state leaves the newest state as a fresh one.
-        for path in (self._fresh, self._state, self._previous):
-            if not path.is_file():
-                continue
-            try:
-                return torch.load(path, map_location="cpu", weights_only=True), warnings
-            except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError):
-                warnings.append(f"{path} is damaged and is removed.")
-                path.unlink()  # the next save would put it in the place of the good one before it
-        return None, warnings
+        """Read the newest sound state, and a warning for each one that is damaged."""
+        return states.load(self.path)
 
     def save_best(self, weights: Mapping[str, torch.Tensor]) -> None:
         """Keep the weights of the best validation so far."""
@@ -229,8 +220,7 @@ class StageDirectory:
             os.replace(self._best, self.weights)
         else:
             networks.save_weights(self.weights, last)
-        for path in (self._state, self._previous, self._fresh):
-            path.unlink(missing_ok=True)
+        states.drop(self.path)
 
     def drop_best(self) -> None:
         """Forget the best weights: the last ones are no worse."""
@@ -242,29 +232,12 @@ class StageDirectory:
         Raises:
             SdabnError: If it cannot be written, such as on a full disk.
         """
-        line = json.dumps(finite(entry), allow_nan=False) + "\n"
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            with self._metrics.open("a", encoding="utf-8") as file:
-                file.write(line)
-        except OSError as error:
-            raise SdabnError(f"{self._metrics} cannot be written: {error}.") from error
+        journal.append(self._metrics, entry)
 
     def rewind_log(self, step: int) -> None:
         """Drop lines past a step: they belong to work that was lost and is done again."""
-        kept = [line for line in self.read_log() if line.get("step", 0) <= step]
-        text = "".join(json.dumps(line) + "\n" for line in kept)
-        if self._metrics.exists():
-            write_atomically(self._metrics, lambda file: file.write(text.encode()))
+        journal.rewind(self._metrics, step)
 
     def read_log(self) -> list[dict[str, Any]]:
-        """All complete lines of ``metrics.jsonl``."""
-        if not self._metrics.is_file():
-            return []
-        lines = []
-        for line in self._metrics.read_text(encoding="utf-8").splitlines():
-            try:
-                lines.append(json.loads(line))
-            except json.JSONDecodeError:  # the line that was being written when the power went
-                continue
-        return lines
+        """All lines of ``metrics.jsonl`` that can be read."""
+        return journal.read(self._metrics)

@@ -24,7 +24,7 @@ LAYERS = (
     {"loop", "validation", "job", "evaluation", "products", "export"},
     {"inference", "execution", "noiselevel"},
     {"assembly", "tasks", "cascade", "data", "datasets", "networks", "metrics", "losses", "runs",
-     "model", "logits", "probing", "joint", "finiteness"},
+     "model", "logits", "probing", "joint", "finiteness", "states"},
     {"contracts", "registry", "discovery", "recipe", "images", "device", "randomness", "schedule",
      "console",
      "tiling", "planes", "pixels", "tiff", "tiffheader", "tiffcolour", "encoding",
@@ -32,7 +32,7 @@ LAYERS = (
      "augmentation", "batchnorm", "pictures", "stopping",
      "tensorboard", "overview", "engines", "openvino", "memory", "graph",
      "inspection", "loading", "scaffold", "catalogue", "description", "hub", "sources",
-     "sharing"},
+     "sharing", "statefiles", "journal"},
     {"processes"},
     {"errors", "files", "jsonable", "labels", "conditions", "sdabn_cli"},
 )  # fmt: skip
