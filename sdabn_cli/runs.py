@@ -27,8 +27,9 @@ from filelock import FileLock, Timeout
 
 from sdabn_cli import journal, networks, statefiles, states
 from sdabn_cli import recipe as recipes
+from sdabn_cli.description import DESCRIPTION
 from sdabn_cli.errors import SdabnError
-from sdabn_cli.files import write_together
+from sdabn_cli.files import sweep, write_together
 from sdabn_cli.recipe import Recipe
 from sdabn_cli.schedule import Stage
 
@@ -142,13 +143,22 @@ class Run:
 
     def begun(self) -> list[Stage]:
         """Stages that are finished or have a state to go on from."""
+        return [stage for stage in self._stages() if self.stage(stage).status != "missing"]
+
+    def _stages(self) -> list[Stage]:
+        """Stages that have a directory."""
         found = []
         for path in sorted(self.path.iterdir()):
             with contextlib.suppress(SdabnError):  # not a stage's directory
-                stage = Stage.parse(path.name)
-                if self.stage(stage).status != "missing":
-                    found.append(stage)
+                found.append(Stage.parse(path.name))
         return found
+
+    def tidy(self) -> None:
+        """Remove what trainings that were killed have left half-written; call it under the lock."""
+        sweep(self.path, RECIPE, CLASSES)
+        sweep(self.model, DESCRIPTION, "*.safetensors")
+        for stage in self._stages():
+            self.stage(stage).tidy()
 
     def read_recipe(self) -> Recipe:
         """Read the recipe this run was started with.
@@ -221,6 +231,14 @@ class StageDirectory:
         else:
             networks.save_weights(self.weights, last)
         states.drop(self.path)
+
+    def tidy(self) -> None:
+        """Remove half-written files, and states that a finished stage needs no more."""
+        own = (self.weights, self._best, self._last, self._metrics)
+        sweep(self.path, *statefiles.NAMES, *(path.name for path in own))
+        sweep(self.path / "pictures", "*.png")
+        if self.status == "finished":
+            states.drop(self.path)
 
     def drop_best(self) -> None:
         """Forget the best weights: the last ones are no worse."""

@@ -50,6 +50,7 @@ def opened(recipe: Recipe, run: Run, compute: Compute, watcher: Watcher) -> Iter
         if processes.is_main:
             run.check_recipe(recipe)  # again: another training may have begun meanwhile
             run.claim(recipe, training.train.dataset.classes)
+            run.tidy()
         processes.wait()
         yield training
 
