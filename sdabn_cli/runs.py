@@ -37,6 +37,9 @@ RECIPE = "recipe.yaml"
 CLASSES = "classes.json"
 LOCK = ".lock"
 
+#: How long the lock is waited for, in seconds.
+PATIENCE = 1.0
+
 
 def default_path(recipe_name: str) -> Path:
     """Where a training of that recipe goes unless told otherwise: ``runs/camvid-awgn50``."""
@@ -96,7 +99,8 @@ class Run:
         self.path.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.path / LOCK, is_singleton=True)
         try:
-            lock.acquire(timeout=0)
+            # Whoever asks whether the run is in training holds the lock for an instant.
+            lock.acquire(timeout=PATIENCE, poll_interval=0.05)
         except Timeout as error:
             raise SdabnError(
                 f"Another process is training in the run directory {self.path}.",

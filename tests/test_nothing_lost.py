@@ -10,11 +10,13 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from fixtures_cli import files, sdabn
 
 from sdabn_cli.runs import Run
@@ -159,6 +161,16 @@ def test_a_second_training_in_the_same_run_directory_is_refused(tiny_recipe):
     assert first.poll() is None
     first.kill()
     first.communicate()
+
+
+def test_a_training_begins_although_someone_asks_at_that_moment_whether_it_runs():
+    run = Run(Path("run"))
+    run.lock().release()
+    asking = FileLock("run/.lock", thread_local=False)  # as ``sdabn runs`` takes it, for a moment
+    asking.acquire()
+    threading.Timer(0.3, asking.release).start()
+
+    run.lock().release()  # raises an error if it is refused
 
 
 def test_a_full_disk_keeps_the_last_good_state(tiny_recipe):
