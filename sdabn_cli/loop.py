@@ -186,7 +186,11 @@ class StageLoop:
     def _open_events(self) -> contextlib.AbstractContextManager[object]:
         if not (self._training.recipe.tensorboard and self._processes.is_main):
             return contextlib.nullcontext()
-        self._events = Events(self._directory.path / "tensorboard", first_step=self.step + 1)
+        self._events = Events(
+            self._directory.path / "tensorboard",
+            first_step=self.step + 1,
+            warn=self._training.watcher.warn,
+        )
         return contextlib.closing(self._events)
 
     def _batches(self) -> Iterator[data.Sample]:
