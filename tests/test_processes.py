@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -58,6 +59,8 @@ def largest_difference(first: dict[str, Tensor], second: dict[str, Tensor]) -> f
 @pytest.mark.parametrize("launcher", [TORCHRUN, ACCELERATE], ids=["torchrun", "accelerate"])
 def test_two_processes_learn_the_same_weights_as_one_and_measure_the_same(tiny_recipe, launcher):
     cascade = ["cascade", "--recipe", tiny_recipe, "--device", "cpu", "--json", *SETTINGS]
+    if watched := importlib.util.find_spec("tensorboard"):
+        cascade += ["--set", "tensorboard=true"]
 
     alone = start(*ALONE, *cascade, "--run", "alone")
     both = start(*launcher, *cascade, "--run", "both")
@@ -71,6 +74,15 @@ def test_two_processes_learn_the_same_weights_as_one_and_measure_the_same(tiny_r
     # The first process alone prints.
     assert [stage["status"] for stage in json.loads(both.stdout)["stages"]] == ["finished"] * 3
     assert both.stderr.count("s1: finished") == 1
+
+    # Each of the two has validated one image, and both are shown.
+    if watched:
+        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+        for run in ("alone", "both"):
+            events = EventAccumulator(f"{run}/s1/tensorboard").Reload()
+            assert events.Tags()["images"] == ["frame4", "frame5"]
+            assert [event.step for event in events.Images("frame5")] == [20]
 
     if launcher is TORCHRUN:
         root = Path(tiny_recipe).parent / "camvid"
