@@ -113,7 +113,7 @@ def build_denoiser(
     arch: str = "Unet",
     encoder: str = "resnet18",
     depth: int | None = None,
-    residual: bool = False,
+    residual: bool = True,
 ) -> nn.Module:
     """Build an smp denoiser with random weights; the condition is concatenated to the image.
 
@@ -124,8 +124,8 @@ def build_denoiser(
         encoder: Encoder, such as resnet34, mit_b0 or tu-convnext_tiny.
         depth: Stages of the encoder, each half as large as the one before; the default is 3, or the
             architecture's own number where that is impossible.
-        residual: Whether the network finds what is to be added to the image instead of the estimate
-            itself; for weak noise, since its maps of half the size lose what is fine.
+        residual: Whether the network finds what is to be added to a learned share of the image, or
+            the estimate itself, for which its maps of half the size have to hold all that is fine.
 
     Raises:
         ValueError: If there is no such architecture or encoder, or they do not fit.

@@ -223,9 +223,9 @@ def test_denoisers_are_shallow_unless_they_are_asked_to_be_deep():
     assert build_denoiser("FPN", "tu-convnext_atto").stride == 32
 
 
-@pytest.mark.parametrize(("residual", "share"), [("true", 0.5), ("false", 0)])
-def test_the_first_estimate_of_a_fresh_denoiser_is_a_share_of_the_image(residual, share):
-    network = build_denoiser("Unet", "resnet18", residual=residual).eval()
+@pytest.mark.parametrize(("options", "share"), [({}, 0.5), ({"residual": "false"}, 0)])
+def test_the_first_estimate_of_a_fresh_denoiser_is_a_share_of_the_image(options, share):
+    network = build_denoiser("Unet", "resnet18", **options).eval()
     image = torch.rand(1, 3, 16, 16)
 
     with torch.no_grad():
