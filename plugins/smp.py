@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sdabn_plugins import smp_networks
-from sdabn_plugins.residual import ImageShare
+from sdabn_plugins.residual import ImageShare, start_small
 
 #: Stages of a denoiser's encoder. With five, maps of crops of 64 pixels end at 2x2, nearly all of
 #: them next to the padding, and the statistics of batch norm do not hold for whole images.
@@ -62,6 +62,7 @@ class SmpDenoiser(nn.Module):
         self.network = network
         self.stride = stride
         self.share = ImageShare() if residual else None
+        start_small(_last_convolution(network))
 
     def forward(self, image: Tensor, condition: Tensor | None) -> Tensor:
         """Map an image (N, 3, H, W) and its condition (N, K, H, W) to the estimate (N, 3, H, W)."""
@@ -70,6 +71,10 @@ class SmpDenoiser(nn.Module):
         padding = (0, -width % self.stride, 0, -height % self.stride)
         found = self.network(F.pad(stacked, padding, mode="replicate"))[..., :height, :width]
         return found if self.share is None else self.share(image) + found
+
+
+def _last_convolution(network: nn.Module) -> nn.Conv2d:
+    return [m for m in network.segmentation_head.modules() if isinstance(m, nn.Conv2d)][-1]
 
 
 def build_segmenter(

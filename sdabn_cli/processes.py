@@ -90,7 +90,8 @@ class LaunchedProcesses(Processes):
     def _accelerator(self) -> Accelerator:
         from accelerate import Accelerator
 
-        return Accelerator(cpu=self._device.type == "cpu")
+        # The recipe decides about precision; a launcher's option would be hidden from the run.
+        return Accelerator(cpu=self._device.type == "cpu", mixed_precision="no")
 
     def wrap(self, network: nn.Module) -> nn.Module:
         wrapped = self._accelerator.prepare_model(network, device_placement=False)

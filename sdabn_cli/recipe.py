@@ -56,7 +56,7 @@ class DataSettings(Settings):
     workers: Annotated[int, Field(ge=0)] = 0
     """Loader processes; 0 loads in the training process."""
     cache_mb: Annotated[int, Field(ge=0)] = 1024
-    """Decoded images kept in memory, up to this many megabytes a process."""
+    """Decoded images kept in memory, up to this many megabytes; loader processes share them."""
 
 
 class StageSettings(Settings):

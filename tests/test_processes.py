@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -22,9 +23,11 @@ from sdabn_cli.processes import Processes
 #: torchrun takes ``--run`` for its own option ``--run-path`` unless ``--`` stands before it.
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "--",
             "sdabn_cli")  # fmt: skip
-ACCELERATE = ("-m", "accelerate.commands.launch", "--cpu", "--num_processes=2", "--num_machines=1",
-              "--mixed_precision=no", "--dynamo_backend=no", "--main_process_port=0",
-              "-m", "sdabn_cli")  # fmt: skip
+#: ``--cpu`` would start one process alone; several on processors are started by this as well.
+#: The precision is the recipe's, whatever the launcher is told.
+ACCELERATE = ("-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes=2",
+              "--num_machines=1", "--mixed_precision=bf16", "--dynamo_backend=no",
+              "--main_process_port=0", "-m", "sdabn_cli")  # fmt: skip
 ALONE = ("-m", "sdabn_cli")
 
 #: Twenty steps of every stage, in batches of four; labels of some classes count more than others.
@@ -57,17 +60,30 @@ def largest_difference(first: dict[str, Tensor], second: dict[str, Tensor]) -> f
 @pytest.mark.parametrize("launcher", [TORCHRUN, ACCELERATE], ids=["torchrun", "accelerate"])
 def test_two_processes_learn_the_same_weights_as_one_and_measure_the_same(tiny_recipe, launcher):
     cascade = ["cascade", "--recipe", tiny_recipe, "--device", "cpu", "--json", *SETTINGS]
+    if watched := importlib.util.find_spec("tensorboard"):
+        cascade += ["--set", "tensorboard=true"]
 
     alone = start(*ALONE, *cascade, "--run", "alone")
     both = start(*launcher, *cascade, "--run", "both")
 
     assert alone.returncode == 0, alone.stderr
     assert both.returncode == 0, both.stderr
+    assert "2 processes" in both.stderr
+    assert "processes" not in alone.stderr
     for stage in ("s0", "s1", "d1"):
         assert largest_difference(weights("alone", stage), weights("both", stage)) < 1e-5
     # The first process alone prints.
     assert [stage["status"] for stage in json.loads(both.stdout)["stages"]] == ["finished"] * 3
     assert both.stderr.count("s1: finished") == 1
+
+    # Each of the two has validated one image, and both are shown.
+    if watched:
+        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+        for run in ("alone", "both"):
+            events = EventAccumulator(f"{run}/s1/tensorboard").Reload()
+            assert events.Tags()["images"] == ["frame4", "frame5"]
+            assert [event.step for event in events.Images("frame5")] == [20]
 
     if launcher is TORCHRUN:
         root = Path(tiny_recipe).parent / "camvid"
