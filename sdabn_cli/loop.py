@@ -56,7 +56,8 @@ class StageLoop:
             from sdabn_cli.batchnorm import synchronized  # imports timm
 
             network = synchronized(network, self._compute.device)
-        self._network, self._wrapped = network, self._processes.wrap(network)
+        self._network = network
+        self._wrapped: nn.Module | None = None  # until a batch shows which parameters take part
         self._optimizer = build_optimizer(network, self._settings)
         self._task = task_of(stage, self._settings, prefix, training.compute, critic)
         self._validation = Validation(training, stage, network, prefix)
@@ -215,13 +216,15 @@ class StageLoop:
         """Do one step; returns this process's share of the loss, times the processes."""
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate(self._settings, self.step)
-        # Dropout follows from the step too, or a resumed run would differ.
-        key = [self._training.recipe.seed, self._stage.id, "step", self.step]
-        torch.manual_seed(
-            seed_from(*key, *([self._processes.index] if self._processes.index else []))
-        )
-        self._optimizer.zero_grad(set_to_none=True)
         try:
+            if self._wrapped is None:
+                self._wrapped = self._processes.wrap(self._network, lambda: self._trial(batch))
+            # Dropout follows from the step too, or a resumed run would differ.
+            key = [self._training.recipe.seed, self._stage.id, "step", self.step]
+            torch.manual_seed(
+                seed_from(*key, *([self._processes.index] if self._processes.index else []))
+            )
+            self._optimizer.zero_grad(set_to_none=True)
             loss = self._backward(batch)
         except (RuntimeError, ValueError, TypeError, IndexError) as error:  # anyone's network
             raise SdabnError(
@@ -231,6 +234,11 @@ class StageLoop:
             ) from error
         self._optimizer.step()
         return loss
+
+    def _trial(self, batch: data.Sample) -> Tensor:
+        """Loss of a part of this process's share of a batch."""
+        part = data.Sample(*(tensor.chunk(self._settings.accumulate)[0] for tensor in batch))
+        return self._task.loss(self._network, part, self._task.size(part))
 
     def _backward(self, batch: data.Sample) -> Tensor:
         """Gradients of the batch of all processes, part by part."""

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from fixtures_cli import sdabn
 from fixtures_report import pictures, read
 from torch import Tensor, nn
 
@@ -100,6 +101,36 @@ def test_two_processes_learn_the_same_weights_as_one_and_measure_the_same(tiny_r
             [p.tobytes() for p in each.values()] for each in shown
         ]
         assert len(again) == 2
+
+
+#: The segmenter ``tiny`` with parameters that its result does not depend on.
+SPARE = """
+from torch import nn
+from tiny_plugins import Segmenter
+
+class Spare(Segmenter):
+    def __init__(self, num_classes, in_channels):
+        super().__init__(num_classes, in_channels, 0.0, 0)
+        self.spare = nn.Linear(3, 2)
+
+def build(*, num_classes: int, in_channels: int = 3) -> nn.Module:
+    return Spare(num_classes, in_channels)
+"""
+
+
+def test_networks_with_unused_parameters_learn_the_same_over_two_processes(
+    tiny_recipe, third_party
+):
+    third_party("sdabn-spare", "[sdabn.segmenters]\nspare = spare:build\n", spare=SPARE)
+    stage = ["train-stage", "--index", "0", "--kind", "seg", "--recipe", tiny_recipe, *SETTINGS,
+             "--device", "cpu", "--set", "segmenter=spare"]  # fmt: skip
+
+    alone = sdabn(*stage, "--run", "alone")
+    both = start(*TORCHRUN, *stage, "--run", "both")
+
+    assert alone.exit_code == 0, alone.stderr
+    assert both.returncode == 0, both.stderr
+    assert largest_difference(weights("alone", "s0"), weights("both", "s0")) < 1e-5
 
 
 def test_a_batch_computed_in_parts_teaches_the_same_where_batches_are_not_normalised(opened):
