@@ -85,6 +85,7 @@ def check(recipe: Recipe, run: Run, compute: Compute, watcher: Watcher) -> Train
     if isinstance(train[0].image, Path) and train[0].image == validation[0].image:
         watcher.warn("The training and the validation split hold the same images.")
     noise = registry.build("noise", recipe.noise.name, recipe.noise.options)
+    probing.try_noise(noise, recipe.noise.name)
     return Training(recipe, run, decoded, validation, noise, compute, watcher)
 
 
