@@ -15,11 +15,12 @@ from fixtures_cli import sdabn
 from fixtures_report import pictures, read
 from torch import Tensor, nn
 
-from sdabn_cli import networks
+from sdabn_cli import networks, training
 from sdabn_cli.batchnorm import SYNCHRONIZED
 from sdabn_cli.device import Compute
 from sdabn_cli.errors import SdabnError
 from sdabn_cli.processes import Processes
+from sdabn_cli.schedule import Stage
 
 #: torchrun takes ``--run`` for its own option ``--run-path`` unless ``--`` stands before it.
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "--",
@@ -133,10 +134,55 @@ def test_networks_with_unused_parameters_learn_the_same_over_two_processes(
     assert largest_difference(weights("alone", "s0"), weights("both", "s0")) < 1e-5
 
 
-def test_a_batch_computed_in_parts_teaches_the_same_where_batches_are_not_normalised(opened):
-    from sdabn_cli import training
-    from sdabn_cli.schedule import Stage
+#: The built-in networks in double precision, where rounding is too small to be amplified.
+EXACT = """
+from torch import nn
+from sdabn_plugins import ddfn, hrnet
 
+class Exact(nn.Module):
+    def __init__(self, network):
+        super().__init__()
+        self.network = network.double()
+
+    def forward(self, image, *condition):
+        return self.network(image.double(), *condition)
+
+def segmenter(*, num_classes: int, in_channels: int = 3) -> nn.Module:
+    return Exact(hrnet.build(num_classes=num_classes, variant="w18_small"))
+
+def denoiser(*, condition_channels: int, in_channels: int = 3) -> nn.Module:
+    return Exact(ddfn.build(condition_channels=condition_channels))
+"""
+
+
+def test_real_networks_learn_over_two_processes_what_they_learn_in_one(tiny_recipe, third_party):
+    third_party(
+        "sdabn-exact",
+        """
+        [sdabn.segmenters]
+        exact = exact:segmenter
+        [sdabn.denoisers]
+        exact = exact:denoiser
+        """,
+        exact=EXACT,
+    )
+    cascade = ["cascade", "--recipe", tiny_recipe, "--device", "cpu"]
+    for setting in ("units=1", "condition=none", "segmenter=exact", "denoiser=exact",
+                    "segment.batch_size=4", "denoise.batch_size=4"):  # fmt: skip
+        cascade += ["--set", setting]
+
+    alone = start(*ALONE, *cascade, "--run", "alone")
+    both = start(*TORCHRUN, *cascade, "--run", "both")
+
+    assert (alone.returncode, both.returncode) == (0, 0), alone.stderr + both.stderr
+    # The loss of segmenters is computed in single precision, whatever the network's is.
+    for stage, tolerance in (("s0", 1e-6), ("d1", 1e-12)):
+        one, two = weights("alone", stage), weights("both", stage)
+        assert torch.float64 in {tensor.dtype for tensor in one.values()}
+        assert largest_difference(one, two) < tolerance
+
+
+def test_a_batch_computed_in_parts_teaches_the_same_where_batches_are_not_normalised(opened):
     for run, parts in (("whole", 1), ("parts", 2)):
         job = opened("units=1", "denoise.steps=20", f"denoise.accumulate={parts}", run=run)
         for name in ("s0", "s1", "d1"):
