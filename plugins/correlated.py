@@ -29,7 +29,9 @@ REACH = 4
 class Correlated:
     """White noise behind a Gaussian filter of deviation ``width``, scaled to deviation sigma.
 
-    At a distance of d pixels the noise correlates by exp(-d^2 / (4 width^2)).
+    At a distance of d pixels the noise correlates as its filter, taken at whole pixels, does with
+    itself moved by d: neighbours by 0.01 at a width of 0.3, by 0.26 at 0.5, by 0.78 at 1. From a
+    width of 0.8 on that is exp(-d^2 / (4 width^2)), to within 0.005.
     """
 
     sigma: Range

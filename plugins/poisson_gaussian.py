@@ -7,13 +7,12 @@ Reference:
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 
 import torch
 from torch import Generator, Tensor
 
-from sdabn_plugins.ranges import Range, Storage
+from sdabn_plugins.ranges import FEWEST_PHOTONS, Range, Storage
 
 #: The read noise is given on the scale of 8-bit images.
 FULL_SCALE = 255.0
@@ -47,7 +46,7 @@ def build(
     """Build the noise model.
 
     Args:
-        peak: Photons of a white pixel, above 0, or a range such as 20..1000 (drawn on a
+        peak: Photons of a white pixel, at least 0.001, or a range such as 20..1000 (drawn on a
             logarithmic scale).
         read: Standard deviation of the read noise on the 0-255 scale, or a range.
         clip: Clip the noisy image to [0, 1].
@@ -57,7 +56,12 @@ def build(
         ValueError: If an option is neither such a number nor a range of them.
     """
     return PoissonGaussian(
-        Range.parse(peak, name="peak", allowed="a number above 0", least=sys.float_info.min),
+        Range.parse(
+            peak,
+            name="peak",
+            allowed=f"a number above 0 (at least {FEWEST_PHOTONS})",
+            least=FEWEST_PHOTONS,
+        ),
         Range.parse(
             read, name="read", allowed="a number of at least 0 on the 0-255 scale", least=0
         ),

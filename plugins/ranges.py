@@ -8,6 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
+#: Largest number of an option: far beyond any use, far from overflowing in single precision.
+LARGEST = 1e9
+
+#: Least number of photons of a white pixel; a single one is then a thousand times as bright.
+FEWEST_PHOTONS = 1e-3
+
 
 @dataclass(frozen=True)
 class Range:
@@ -24,7 +30,7 @@ class Range:
             value: The option.
             name: Its name, for messages.
             allowed: What it may be, for messages.
-            least: Smallest number that it may be.
+            least: Smallest number that it may be; ``LARGEST`` is the largest.
 
         Raises:
             ValueError: If it is neither, or outside what is allowed.
@@ -37,6 +43,8 @@ class Range:
         right = len(numbers) in (1, 2) and all(map(math.isfinite, numbers))
         if not right or not least <= numbers[0] <= numbers[-1]:
             raise ValueError(f"{name} must be {allowed}, or a range such as 5..50, not {value}")
+        if numbers[-1] > LARGEST:
+            raise ValueError(f"{name} must be at most {LARGEST:.0e}, not {value}")
         return cls(numbers[0], numbers[-1])
 
     def draw(

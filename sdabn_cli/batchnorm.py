@@ -75,7 +75,9 @@ def _is_shared(module: nn.BatchNorm2d) -> bool:
 
 
 def _normalise(module: nn.BatchNorm2d, input: Tensor) -> Tensor:
-    values, channels = input.float(), input.shape[1]
+    # In single precision at least, as ``BatchNorm2d`` does.
+    values = input.to(torch.promote_types(input.dtype, torch.float32))
+    channels = input.shape[1]
     # Sums in double precision: the variance is a difference of two large numbers.
     exact = values.double()
     count = exact.new_tensor([values.numel() / channels])
@@ -83,10 +85,10 @@ def _normalise(module: nn.BatchNorm2d, input: Tensor) -> Tensor:
     mean = sums[:channels] / sums[-1]
     variance = (sums[channels:-1] / sums[-1] - mean.square()).clamp(min=0)
     _follow(module, mean.detach(), variance.detach(), float(sums[-1].detach()))
-    weight = torch.rsqrt(variance + module.eps).float()
+    weight = torch.rsqrt(variance + module.eps).to(values.dtype)
     if module.affine:
         weight = weight * module.weight
-    shift = -mean.float() * weight
+    shift = -mean.to(values.dtype) * weight
     if module.affine:
         shift = shift + module.bias
     normalised = values * weight.view(1, -1, 1, 1) + shift.view(1, -1, 1, 1)

@@ -40,14 +40,18 @@ def installed() -> list[dict[str, Any]]:
         For each: name, distribution, directory, units, classes, noise, megabytes and broken. The
         last says what is wrong with it, and the others that are not known then are None.
     """
-    return [_listed(plugin) for plugin in registry.plugins("model")]
+    found = registry.plugins("model")
+    names = [plugin.name for plugin in found]
+    several = {name for name in names if names.count(name) > 1}
+    return [_listed(p, p.spec if p.name in several and not p.built_in else p.name) for p in found]
 
 
-def _listed(plugin: Plugin) -> dict[str, Any]:
-    row: dict[str, Any] = {"name": plugin.name, "distribution": plugin.distribution}
+def _listed(plugin: Plugin, name: str) -> dict[str, Any]:
+    """A row; the name is one that means this model and no other."""
+    row: dict[str, Any] = {"name": name, "distribution": plugin.distribution}
     row |= dict.fromkeys(("directory", "units", "classes", "noise", "megabytes", "broken"))
     try:
-        directory = registry.model_directory(plugin.name)
+        directory = registry.directory_of(plugin)
         row["directory"] = str(directory)
         description = read_description(directory)
         row |= {
@@ -177,8 +181,9 @@ def _weights(source: Source, network: Network) -> _Weights:
 
 def _distribution(source: Source) -> str | None:
     """The distribution that registers a model under its name; None for others."""
-    owners = [p.distribution for p in registry.plugins("model") if p.name == source.name]
-    return owners[0] if owners and not Path(source.name).is_dir() else None
+    if Path(source.name).is_dir() or not registry.is_registered("model", source.name):
+        return None
+    return registry.find("model", source.name).distribution
 
 
 def _card(source: Source) -> dict[str, str] | None:

@@ -6,10 +6,10 @@ processes nor a restart changes it.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+import contextlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from sdabn_cli.datasets import class_table
 from sdabn_cli.errors import SdabnError
 from sdabn_cli.labels import OUTSIDE
 from sdabn_cli.randomness import generator
+from sdabn_cli.sharing import SharedArrays
 
 #: Examples that are decoded at once.
 GROUP = 64
@@ -97,22 +98,21 @@ def read_labels(example: Example, dataset: Dataset) -> np.ndarray:
 
 
 def check_examples(dataset: Dataset) -> None:
-    """Decode every example of a split once.
+    """Decode every example of a split that lies in files once.
 
-    So a wrong id, an image of another size or a damaged file is found before any training.
+    So a wrong id, an image of another size or a damaged file is found before any training. Drawing
+    all that are drawn would take longer than it saves.
 
     Raises:
         SdabnError: As ``decode``.
     """
-    for _ in _decoded(dataset):
-        pass
+    if not _is_drawn(dataset):
+        for _ in _decoded(dataset):
+            pass
 
 
 def _decoded(dataset: Dataset) -> Iterator[tuple[int, tuple[np.ndarray, np.ndarray]]]:
-    """Decode every example that lies in files, several at once."""
-    _, *parts = dataset[0]
-    if all(isinstance(part, np.ndarray) for part in parts):
-        return  # drawn, not read: drawing them all here would take longer than it saves
+    """Decode every example, several at once."""
     with ThreadPoolExecutor() as pool:
         # In groups, so that a large data set is never in memory as a whole.
         for first in range(0, len(dataset), GROUP):
@@ -123,45 +123,83 @@ def _decoded(dataset: Dataset) -> Iterator[tuple[int, tuple[np.ndarray, np.ndarr
             )
 
 
-class DecodedCache:
-    """Decoded examples, kept in memory up to a budget; the least recently used go first.
+def _is_drawn(dataset: Dataset) -> bool:
+    _, *parts = dataset[0]
+    return all(isinstance(part, np.ndarray) for part in parts)
 
-    What ``fill`` has decoded is shared with loader processes where the system forks them.
+
+class DecodedCache:
+    """Decoded examples, as many as fit a budget. What is kept stays.
+
+    Passes over a data set in random order find as large a share of it as is kept. Dropping the
+    least recently used for the newest would find less: 15 % instead of 50 %.
+
+    Loader processes share what is kept before they start, and keep nothing themselves: they inherit
+    it where the system forks them, and map it where it does not.
     """
 
     def __init__(self, dataset: Dataset, budget_mb: int) -> None:
         self.dataset = dataset
         self._budget = budget_mb * 1_000_000
         self._used = 0
-        self._kept: OrderedDict[int, tuple[np.ndarray, np.ndarray]] = OrderedDict()
+        self._kept: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        self._shared: SharedArrays | None = None
+        self._is_full = False
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         if index in self._kept:
-            self._kept.move_to_end(index)
             return self._kept[index]
         decoded = decode(self.dataset[index], self.dataset)
-        self._keep(index, decoded)
-        while self._used > self._budget and self._kept:
-            _, dropped = self._kept.popitem(last=False)
-            self._used -= sum(array.nbytes for array in dropped)
+        if not self._is_full:
+            self._keep(index, decoded)
         return decoded
 
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def fill(self) -> None:
+    def fill(self, *, shared: bool = False) -> None:
         """Check every example, as ``check_examples``, and keep what fits the budget.
+
+        Args:
+            shared: Whether loader processes will share what is kept. Then a data set that draws its
+                examples draws now what fits; otherwise they are kept as they are first asked for.
 
         Raises:
             SdabnError: As ``decode``.
         """
+        drawn = _is_drawn(self.dataset)
+        if drawn and not shared:
+            return
         for index, decoded in _decoded(self.dataset):
-            if self._used + sum(array.nbytes for array in decoded) <= self._budget:
-                self._keep(index, decoded)
+            if not self._keep(index, decoded) and drawn:
+                break
+        self._is_full = True
 
-    def _keep(self, index: int, decoded: tuple[np.ndarray, np.ndarray]) -> None:
-        self._kept[index] = decoded
-        self._used += sum(array.nbytes for array in decoded)
+    def _keep(self, index: int, decoded: tuple[np.ndarray, np.ndarray]) -> bool:
+        size = sum(array.nbytes for array in decoded)
+        fits = self._used + size <= self._budget
+        if fits:
+            self._kept[index] = decoded
+            self._used += size
+        return fits
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For processes that are not forked: what is kept lies in memory that they map."""
+        if self._shared is None and self._kept:
+            with contextlib.suppress(RuntimeError):  # too little of it: they decode themselves
+                self._shared = SharedArrays([a for pair in self._kept.values() for a in pair])
+                self._kept = self._viewed(list(self._kept))
+        indices = list(self._kept) if self._shared else []
+        return self.__dict__ | {"_kept": indices, "_is_full": True}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ |= state
+        self._kept = self._viewed(state["_kept"])
+
+    def _viewed(self, indices: list[int]) -> dict[int, tuple[np.ndarray, np.ndarray]]:
+        """Examples as they lie in shared memory."""
+        views = iter(self._shared.views() if self._shared else [])
+        return dict(zip(indices, zip(views, views, strict=True), strict=True))
 
 
 class TrainingSamples(TorchDataset):

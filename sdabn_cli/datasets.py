@@ -57,7 +57,38 @@ def _open(chosen: PluginChoice, settings: DataSettings, split: str) -> Dataset:
     )
     if len(dataset) == 0:
         raise SdabnError(f"The split {split!r} of the data set {chosen} is empty.")
+    _try_first(dataset, chosen, split)
     return dataset
+
+
+def _try_first(dataset: Dataset, chosen: PluginChoice, split: str) -> None:
+    """Make sure that a data set gives examples.
+
+    Raises:
+        SdabnError: If the first one fails or is no ``Example``, naming the distribution.
+    """
+    owner = registry.find("dataset", chosen.name).distribution
+    try:
+        first = dataset[0]
+    except SdabnError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise SdabnError(
+            f"The data set {chosen} of {owner} fails at the first example of {split}: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    if not isinstance(first, Example):
+        raise SdabnError(
+            f"The data set {chosen} of {owner} gives a {type(first).__name__} where an Example "
+            "(name, image, labels) is needed.",
+            f"Its author can see more with: sdabn plugins check {chosen.name} --kind dataset",
+        )
+    for name, part in (("image", first.image), ("labels", first.labels)):
+        if isinstance(part, np.ndarray) and part.dtype not in (np.uint8, np.uint16):
+            raise SdabnError(
+                f"The data set {chosen} of {owner} gives {name} of {part.dtype}; whole numbers of "
+                "8 or 16 bits are needed."
+            )
 
 
 class Joined:

@@ -6,8 +6,10 @@ One broken distribution never hides the others.
 from __future__ import annotations
 
 import configparser
+import contextlib
 import importlib.metadata
 import re
+import sys
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -77,7 +79,8 @@ class Plugin:
             )
         module, _, attribute = self.target.partition(":")
         try:
-            return entrypoints.EntryPoint(self.name, module, attribute).load()
+            with contextlib.redirect_stdout(sys.stderr):  # stdout is for results
+                return entrypoints.EntryPoint(self.name, module, attribute).load()
         except (Exception, SystemExit) as error:
             raise SdabnError(
                 f"The {self.kind} plug-in {self.name!r} of {self.distribution} does not load: "
@@ -102,7 +105,7 @@ def unmet_requirement(owner: str) -> str:
 
     try:
         lines = importlib.metadata.requires(owner) or []
-    except importlib.metadata.PackageNotFoundError:
+    except Exception:  # not found, or its metadata cannot be read
         return ""
     for line in lines:
         try:
@@ -119,6 +122,13 @@ def unmet_requirement(owner: str) -> str:
 
 
 @cache
+def warn_of_malformed() -> None:
+    """Warn once, whatever number of kinds is asked for."""
+    problems = ", ".join(problem for _, problem in malformed())
+    warnings.warn(f"A malformed entry_points.txt was passed over: {problems}", stacklevel=1)
+
+
+@cache
 def plugins(kind: str) -> tuple[Plugin, ...]:
     """List the plug-ins of a kind, loading none of them; a name may occur more than once."""
     try:
@@ -127,58 +137,108 @@ def plugins(kind: str) -> tuple[Plugin, ...]:
             points = entrypoints.get_group_all(GROUPS[kind])
     except (configparser.Error, UnicodeDecodeError, OSError):
         # One malformed entry_points.txt makes entrypoints give up on every distribution.
-        warnings.warn(
-            f"A malformed entry_points.txt was passed over: {', '.join(malformed().values())}",
-            stacklevel=1,
-        )
-        found = {plugin for _, plugin in registered() if plugin.kind == kind}
+        warn_of_malformed()
+        found = {plugin for plugin in _first_ones() if plugin.kind == kind}
     else:
         found = {
             Plugin(
                 kind,
                 point.name,
                 f"{point.module_name}:{point.object_name or ''}",
-                _distribution(point.distro.name if point.distro else "unknown"),
+                _distribution(*(point.distro.name, point.distro.version))
+                if point.distro
+                else "unknown",
             )
             for point in points
         }
     return tuple(sorted(found, key=lambda plugin: (plugin.name, plugin.distribution)))
 
 
-def registered() -> Iterator[tuple[importlib.metadata.Distribution, Plugin]]:
-    """Everything of ours that can be read, distribution by distribution in the path's order."""
-    kinds = {group: kind for kind, group in GROUPS.items()}
+@dataclass(frozen=True)
+class Installation:
+    """A distribution as it lies on the path; the first of a name is the one that counts.
+
+    Attributes:
+        name: Of the distribution.
+        version: Of the distribution; empty where it is not told.
+        place: Directory of its metadata.
+        distribution: What ``importlib.metadata`` knows of it.
+    """
+
+    name: str
+    version: str
+    place: str
+    distribution: importlib.metadata.Distribution
+
+    @property
+    def title(self) -> str:
+        """Name and version."""
+        return f"{self.name} {self.version}".strip()
+
+
+def installations() -> Iterator[Installation]:
+    """Every distribution in the path's order, those of damaged metadata included."""
     for distribution in importlib.metadata.distributions():
+        place = str(getattr(distribution, "_path", "?"))
+        name, version = _identity(distribution, place)
+        yield Installation(name, version, place, distribution)
+
+
+def _identity(distribution: importlib.metadata.Distribution, place: str) -> tuple[str, str]:
+    """Name and version as the metadata say or, where they cannot be read, the directory's name."""
+    try:
+        name, version = distribution.metadata["Name"], distribution.metadata["Version"]
+    except Exception:  # missing, or not UTF-8
+        name = version = None
+    stem = re.sub(r"\.(dist-info|egg-info)$", "", place.replace("\\", "/").rpartition("/")[2])
+    first, _, second = stem.partition("-")
+    return name or first, version or second.partition("-")[0]
+
+
+def registered() -> Iterator[tuple[Installation, Plugin]]:
+    """Everything of ours that can be read, installation by installation in the path's order."""
+    kinds = {group: kind for kind, group in GROUPS.items()}
+    for installation in installations():
         try:
-            points = [point for point in distribution.entry_points if point.group in kinds]
+            found = installation.distribution.entry_points
+            points = [point for point in found if point.group in kinds]
         except Exception:
             continue  # ``malformed`` names it
         for point in points:
             target = point.value.split("[")[0].strip()
-            owner = f"{distribution.metadata['Name']} {distribution.version}"
-            yield distribution, Plugin(kinds[point.group], point.name, target, owner)
+            yield installation, Plugin(kinds[point.group], point.name, target, installation.title)
 
 
-def malformed() -> dict[str, str]:
-    """Distributions whose entry_points.txt cannot be read: name, and the file with its mistake."""
-    found = {}
-    for distribution in importlib.metadata.distributions():
+def _first_ones() -> set[Plugin]:
+    """Plug-ins of the first installation of every distribution, as ``entrypoints`` finds them."""
+    places: dict[str, str] = {}
+    return {
+        plugin
+        for installation, plugin in registered()
+        if places.setdefault(plugin.owner, installation.place) == installation.place
+    }
+
+
+def malformed() -> list[tuple[Installation, str]]:
+    """Distributions whose entry_points.txt cannot be read, and the file with its mistake."""
+    found = []
+    for installation in installations():
         try:
-            text = distribution.read_text("entry_points.txt")
+            text = installation.distribution.read_text("entry_points.txt")
             parser = configparser.ConfigParser(delimiters=("=",))
             parser.optionxform = str  # entry points tell upper from lower case
             parser.read_string(text or "")
             for group in filter(parser.has_section, GROUPS.values()):
                 parser.items(group)  # a stray % shows only now
         except (configparser.Error, UnicodeDecodeError, OSError) as error:
-            place = getattr(distribution, "_path", "?")
-            found[str(distribution.metadata["Name"])] = f"{place}: {' '.join(str(error).split())}"
+            found.append((installation, f"{installation.place}: {' '.join(str(error).split())}"))
     return found
 
 
-def _distribution(raw_name: str) -> str:
+def _distribution(raw_name: str, raw_version: str | None) -> str:
     name = raw_name.replace("_", "-")
     try:
-        return f"{name} {importlib.metadata.version(name)}"
-    except importlib.metadata.PackageNotFoundError:
-        return name
+        version = importlib.metadata.version(name)
+    except Exception:  # not found, or its metadata cannot be read
+        version = raw_version
+    return f"{name} {version or ''}".strip()

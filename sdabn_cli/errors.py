@@ -54,6 +54,10 @@ class Unsupported(SdabnError):
     """A network that an engine cannot run."""
 
 
+class NotFinite(SdabnError):
+    """A network that computes values which are not numbers."""
+
+
 class Stopped(Exception):
     """A signal asked the program to stop, and everything worth keeping has been saved.
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from sdabn_cli import memory, tiling
 from sdabn_cli.cascade import Cascade, strengthen, stride_of
 from sdabn_cli.device import Compute
-from sdabn_cli.errors import SdabnError
+from sdabn_cli.errors import NotFinite, SdabnError
 from sdabn_cli.logits import Guide, Logits
 from sdabn_cli.planes import DiskPlane, MemoryPlane, Plane, Window, Workspace
 
@@ -107,8 +107,8 @@ class Executor:
                 as long as the workspace lives.
 
         Raises:
-            SdabnError: If a network computes values that are no numbers, or does not fit the
-                memory.
+            NotFinite: If a network computes values that are no numbers.
+            SdabnError: If it does not fit the memory.
         """
         estimate: OwnPlane | None = None
         for number, unit in enumerate(cascade.units, start=1):
@@ -299,7 +299,7 @@ def _at_own_scale(logits: Tensor, image: Tensor, step: int) -> tuple[Tensor, int
 
 def _finite(values: Tensor) -> Tensor:
     if not bool(values.isfinite().all()):
-        raise SdabnError(
+        raise NotFinite(
             "The model computed values that are not numbers.", "Try --precision float32."
         )
     return values

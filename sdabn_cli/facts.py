@@ -171,7 +171,7 @@ def licence(plugin: Plugin) -> str:
     """What the distribution says about its licence; empty if it says nothing."""
     try:
         metadata = importlib.metadata.metadata(plugin.owner)
-    except importlib.metadata.PackageNotFoundError:
+    except Exception:  # not found, or its metadata cannot be read
         return ""
     stated = metadata.get("License-Expression") or metadata.get("License") or ""
     classifiers = [

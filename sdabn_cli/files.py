@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Callable, Mapping
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import IO
 
 from sdabn_cli.errors import SdabnError
+
+#: Names of temporary files, as ``tempfile`` makes them beside their targets.
+TEMPORARY = re.compile(r"\.(?P<target>.+)\.[a-z0-9_]{8}")
 
 Writer = Callable[[IO[bytes]], object]
 """Writes a file's content to a stream."""
@@ -54,6 +59,19 @@ def write_together(files: Mapping[Path, Writer]) -> None:
     finally:
         for temporary in ready.values():
             temporary.unlink(missing_ok=True)
+
+
+def sweep(folder: Path, *names: str) -> None:
+    """Remove what writes that were killed have left: the temporary files beside their targets.
+
+    Args:
+        folder: Where to; nothing below it is looked at.
+        names: Names of the targets; ``*`` stands for anything, as in ``*.png``.
+    """
+    for path in folder.glob(".*") if folder.is_dir() else ():
+        found = TEMPORARY.fullmatch(path.name)
+        if found and any(fnmatch(found["target"], name) for name in names) and path.is_file():
+            path.unlink(missing_ok=True)
 
 
 def _umask() -> int:

@@ -80,7 +80,7 @@ def _found(init: str, path: Path, kind: str) -> Source:
         return _in_folder(init, path, kind)
     if path.exists():
         raise SdabnError(f"{path} is neither a file nor a folder.", WHAT)
-    if init in [plugin.name for plugin in registry.plugins("model")]:
+    if registry.is_registered("model", init):
         return _in_model(init, init, kind)
     raise _nothing_there(path, kind)
 

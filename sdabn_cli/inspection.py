@@ -6,11 +6,10 @@ only when a module runs is found by ``try_loading``, in a process of its own.
 
 from __future__ import annotations
 
-import importlib.metadata
-import importlib.util
 import json
 import subprocess
 import sys
+import threading
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +17,15 @@ from importlib.machinery import ModuleSpec
 from typing import Any, Literal
 
 import sdabn_cli
-from sdabn_cli.discovery import GROUPS, TARGET, Plugin, malformed, registered, unmet_requirement
+from sdabn_cli.discovery import (
+    GROUPS,
+    TARGET,
+    Installation,
+    Plugin,
+    malformed,
+    registered,
+    unmet_requirement,
+)
 
 State = Literal["ok", "broken", "duplicate", "shadowed"]
 
@@ -60,22 +67,24 @@ class Entry:
 def survey() -> list[Entry]:
     """Every plug-in of every distribution with its state; nothing is imported."""
     found = list(registered())
-    owners = Counter((p.kind, p.name) for p in {p for _, p in found if not p.built_in})
+    owners = Counter((kind, name) for _, kind, name in {
+        (p.owner, p.kind, p.name) for _, p in found if not p.built_in
+    })  # fmt: skip
     built_in = {(p.kind, p.name) for _, p in found if p.built_in}
-    first: dict[str, importlib.metadata.Distribution] = {}
+    first: dict[str, Installation] = {}
     entries: dict[Plugin, Entry] = {}
-    for distribution, plugin in found:
-        current = first.setdefault(plugin.owner, distribution)
+    for installation, plugin in found:
+        current = first.setdefault(plugin.owner, installation)
         if plugin in entries:
             continue  # a second look at the same installation
-        entries[plugin] = _examined(plugin, distribution, current, owners, built_in)
+        entries[plugin] = _examined(plugin, installation, current, owners, built_in)
     broken = [
         Entry(
-            Plugin("", "", "", f"{name} {importlib.metadata.version(name)}"),
+            Plugin("", "", "", installation.title),
             "broken",
             f"its entry points cannot be read ({problem}): repair or uninstall it",
         )
-        for name, problem in malformed().items()
+        for installation, problem in malformed()
     ]
     kinds = list(GROUPS)
     order = sorted(entries.values(), key=lambda e: (kinds.index(e.plugin.kind), e.plugin.name))
@@ -84,22 +93,21 @@ def survey() -> list[Entry]:
 
 def _examined(
     plugin: Plugin,
-    distribution: importlib.metadata.Distribution,
-    current: importlib.metadata.Distribution,
+    installation: Installation,
+    current: Installation,
     owners: Counter[tuple[str, str]],
     built_in: set[tuple[str, str]],
 ) -> Entry:
     """One plug-in's state; ``current`` is the installation of its distribution that counts."""
     key = (plugin.kind, plugin.name)
-    if _place(distribution) != _place(current):
-        version = current.version
+    if installation.place != current.place:
         return Entry(
             plugin,
             "shadowed",
-            f"left over at {_place(distribution)}: {plugin.owner} {version} at {_place(current)} "
-            "comes first; delete the former",
+            f"{installation.place} is not used: {current.title} at {current.place} comes before it "
+            f"on the path; uninstall {plugin.owner} until none is left, and install one",
         )
-    problem = _problem(plugin, distribution)
+    problem = _problem(plugin, installation.place)
     if problem:
         return Entry(plugin, "broken", problem)
     if key in built_in and not plugin.built_in:
@@ -113,11 +121,7 @@ def _examined(
     return Entry(plugin, "ok")
 
 
-def _place(distribution: importlib.metadata.Distribution) -> str:
-    return str(getattr(distribution, "_path", distribution))
-
-
-def _problem(plugin: Plugin, distribution: importlib.metadata.Distribution) -> str:
+def _problem(plugin: Plugin, place: str) -> str:
     """What is wrong with a plug-in as far as its files tell; empty if nothing is."""
     if not TARGET.fullmatch(plugin.target):
         return f"its entry point {plugin.target!r} is not of the form module:object"
@@ -126,7 +130,6 @@ def _problem(plugin: Plugin, distribution: importlib.metadata.Distribution) -> s
         return f"it needs {needed}; this is {sdabn_cli.__version__}: pip install {needed!r}"
     module = plugin.target.partition(":")[0]
     if not module_exists(module):
-        place = _place(distribution)
         if place.endswith(".egg-info"):
             return f"there is no module {module}: {place} is a left-over; delete it"
         return f"there is no module {module}: install {plugin.owner} again"
@@ -187,17 +190,29 @@ def _load_in_a_process(plugins: list[Plugin]) -> tuple[list[str], str]:
     """
     wanted = [[p.kind, p.name, p.target, p.distribution] for p in plugins]
     request = json.dumps({"path": sys.path, "plugins": wanted})
-    try:
-        ended = subprocess.run(
-            [sys.executable, "-m", "sdabn_cli.loading"],
-            input=request.encode(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            timeout=PATIENCE * len(plugins),
-            check=False,
-        )
-        output, ending = ended.stdout, f"loading it ended the process ({ended.returncode})"
-    except subprocess.TimeoutExpired as expired:
-        output, ending = expired.stdout or b"", "it does not finish loading"
-    lines = [line for line in output.decode(errors="replace").splitlines() if line[:1] == "{"]
-    return [json.loads(line)["problem"] for line in lines][: len(plugins)], ending
+    process = subprocess.Popen(
+        [sys.executable, "-m", "sdabn_cli.loading"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    process.stdin.write(request)
+    process.stdin.close()
+    found: list[str] = []
+    for _ in plugins:
+        watchdog = threading.Timer(PATIENCE, process.kill)
+        watchdog.start()
+        line = process.stdout.readline()
+        finished = watchdog.is_alive()
+        watchdog.cancel()
+        if not line:
+            break
+        found.append(json.loads(line)["problem"])
+    if len(found) == len(plugins):
+        process.kill()  # nothing is left to be said
+    code = process.wait()
+    process.stdout.close()
+    if not finished:
+        return found, f"it does not finish loading within {PATIENCE} seconds"
+    return found, f"loading it ended the process ({code})"

@@ -6,14 +6,16 @@ import contextlib
 import math
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from sdabn_cli import data, networks
+from sdabn_cli import data, journal, networks
 from sdabn_cli.cascade import Frozen
-from sdabn_cli.errors import SdabnError, Stopped
+from sdabn_cli.errors import NotFinite, SdabnError, Stopped
+from sdabn_cli.finiteness import Finiteness
 from sdabn_cli.job import Training
 from sdabn_cli.optimization import build_optimizer, learning_rate
 from sdabn_cli.randomness import seed_from
@@ -54,7 +56,8 @@ class StageLoop:
             from sdabn_cli.batchnorm import synchronized  # imports timm
 
             network = synchronized(network, self._compute.device)
-        self._network, self._wrapped = network, self._processes.wrap(network)
+        self._network = network
+        self._wrapped: nn.Module | None = None  # until a batch shows which parameters take part
         self._optimizer = build_optimizer(network, self._settings)
         self._task = task_of(stage, self._settings, prefix, training.compute, critic)
         self._validation = Validation(training, stage, network, prefix)
@@ -64,6 +67,9 @@ class StageLoop:
             data.Augmentation.of(self._settings),
             training.noise_of(stage),
             key=(training.recipe.seed, stage.id),
+        )
+        self._finiteness = Finiteness(
+            stage, self._settings, self._samples, network, self._optimizer
         )
         self._judge = Judge()
         self._signals = Signals(insist=self._processes.count == 1)
@@ -86,8 +92,7 @@ class StageLoop:
         for warning in warnings:
             self._training.watcher.warn(warning)
         if state is not None:
-            self._network.load_state_dict(state["network"])
-            self._optimizer.load_state_dict(state["optimizer"])
+            self._take(state)
             self.step = state["step"]
             self._judge = Judge(**state["judge"])
             self._lap_loss, self._lap_step = state["lap_loss"], state["lap_step"]
@@ -97,11 +102,23 @@ class StageLoop:
             self._directory.rewind_log(self.step)
             self._processes.wait()
 
+    def _take(self, state: Mapping[str, Any]) -> None:
+        try:
+            self._network.load_state_dict(state["network"])
+            self._optimizer.load_state_dict(state["optimizer"])
+        except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise SdabnError(
+                f"The training state in {self._directory.path} is of another network or "
+                f"optimiser: {error}",
+                "With the plug-in that it was trained with the same command goes on; without "
+                f"that directory {self._stage.id} begins again.",
+            ) from error
+
     def _judge_again(self) -> None:
         """States are saved before a validation; one that was completed is not repeated."""
         for entry in self._directory.read_log():
-            if entry.get("step") == self.step and "validation" in entry:
-                figure = entry["validation"][METRIC[self._stage.kind]]
+            if entry["step"] == self.step and "validation" in entry:
+                figure = journal.figure(entry, "validation", METRIC[self._stage.kind])
                 self._judge.judge(self.step, math.nan if figure is None else figure)
                 return
 
@@ -109,7 +126,7 @@ class StageLoop:
         """Do the steps that are left.
 
         Raises:
-            SdabnError: If the network fails, the loss is no longer a number or a file cannot be
+            SdabnError: If the network fails, it no longer computes numbers or a file cannot be
                 written; the last good state is kept.
             Stopped: At SIGTERM or SIGINT, once the state is saved.
         """
@@ -132,7 +149,12 @@ class StageLoop:
                     self._validate()
 
     def finish(self) -> None:
-        """Write the finished weights."""
+        """Write the finished weights.
+
+        Raises:
+            SdabnError: If they are no longer numbers, or cannot be written.
+        """
+        self._finiteness.require_network(self.step)
         if self._judge.best_step == self.step:
             self._directory.drop_best()
         self._directory.finish(
@@ -165,7 +187,11 @@ class StageLoop:
     def _open_events(self) -> contextlib.AbstractContextManager[object]:
         if not (self._training.recipe.tensorboard and self._processes.is_main):
             return contextlib.nullcontext()
-        self._events = Events(self._directory.path / "tensorboard", first_step=self.step + 1)
+        self._events = Events(
+            self._directory.path / "tensorboard",
+            first_step=self.step + 1,
+            warn=self._training.watcher.warn,
+        )
         return contextlib.closing(self._events)
 
     def _batches(self) -> Iterator[data.Sample]:
@@ -190,13 +216,15 @@ class StageLoop:
         """Do one step; returns this process's share of the loss, times the processes."""
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate(self._settings, self.step)
-        # Dropout follows from the step too, or a resumed run would differ.
-        key = [self._training.recipe.seed, self._stage.id, "step", self.step]
-        torch.manual_seed(
-            seed_from(*key, *([self._processes.index] if self._processes.index else []))
-        )
-        self._optimizer.zero_grad(set_to_none=True)
         try:
+            if self._wrapped is None:
+                self._wrapped = self._processes.wrap(self._network, lambda: self._trial(batch))
+            # Dropout follows from the step too, or a resumed run would differ.
+            key = [self._training.recipe.seed, self._stage.id, "step", self.step]
+            torch.manual_seed(
+                seed_from(*key, *([self._processes.index] if self._processes.index else []))
+            )
+            self._optimizer.zero_grad(set_to_none=True)
             loss = self._backward(batch)
         except (RuntimeError, ValueError, TypeError, IndexError) as error:  # anyone's network
             raise SdabnError(
@@ -206,6 +234,11 @@ class StageLoop:
             ) from error
         self._optimizer.step()
         return loss
+
+    def _trial(self, batch: data.Sample) -> Tensor:
+        """Loss of a part of this process's share of a batch."""
+        part = data.Sample(*(tensor.chunk(self._settings.accumulate)[0] for tensor in batch))
+        return self._task.loss(self._network, part, self._task.size(part))
 
     def _backward(self, batch: data.Sample) -> Tensor:
         """Gradients of the batch of all processes, part by part."""
@@ -235,23 +268,8 @@ class StageLoop:
             return
         losses = self._processes.sum(torch.stack(self._losses)) / self._processes.count
         self._losses.clear()
-        for number, loss in enumerate(losses.tolist()):
-            if not math.isfinite(loss):
-                self._refuse(loss, self.step - len(losses) + number)
+        self._finiteness.require_losses(losses.tolist(), self.step)
         self._lap_loss += float(losses.sum())
-
-    def _refuse(self, loss: float, step: int) -> None:
-        size = self._settings.batch_size
-        numbers = range(step * size, (step + 1) * size)
-        names = ", ".join(self._samples.name_of(number) for number in numbers)
-        group = "segment" if self._stage.kind == "seg" else "denoise"
-        raise SdabnError(
-            f"The loss of {self._stage.id} is {loss} at step {step + 1}. Its batch was cut from: "
-            f"{names}.",
-            "The last good state is kept. If these images are right, remove the stage's directory "
-            f"and try a smaller learning rate: --set stages.{self._stage.id}.learning_rate=... or "
-            f"--set {group}.learning_rate=...",
-        )
 
     def _log(self) -> dict[str, float]:
         self._require_finite_losses()
@@ -278,7 +296,10 @@ class StageLoop:
         self._clock, self._clock_step, self._data_wait = time.perf_counter(), self.step, 0.0
 
     def _validate(self) -> None:
-        figures = self._validation.run(self.step, self._events, interrupt=self._interrupt)
+        try:
+            figures = self._validation.run(self.step, self._events, interrupt=self._interrupt)
+        except NotFinite as error:
+            raise self._finiteness.of_validation(self.step) from error
         better = self._judge.judge(self.step, figures[METRIC[self._stage.kind]])
         if better and not self._is_last and self._processes.is_main:
             self._directory.save_best(networks.weights_of(self._network))
@@ -292,6 +313,7 @@ class StageLoop:
 
     def _save(self) -> None:
         self._require_finite_losses()
+        self._finiteness.require_network(self.step)
         if self._processes.is_main:
             self._directory.save_state(
                 {

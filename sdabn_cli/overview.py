@@ -10,11 +10,12 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from sdabn_cli import origin
+from sdabn_cli import journal, origin, statefiles
 from sdabn_cli import recipe as recipes
 from sdabn_cli.errors import SdabnError
 from sdabn_cli.recipe import Recipe
 from sdabn_cli.schedule import Stage, stages
+from sdabn_cli.statefiles import Progress
 
 #: What a kind of stage is judged by; larger is better.
 METRICS = {"seg": "miou", "denoise": "psnr"}
@@ -60,12 +61,13 @@ def describe(path: Path) -> dict[str, Any]:
         recipe = recipes.read_resolved(path / "recipe.yaml")
     except SdabnError as error:
         return {"run": str(path), "damaged": error.problem}
-    rows = [_stage(path / stage.id, stage, recipe) for stage in stages(recipe.units)]
+    busy = is_busy(path)
+    rows = [_stage(path / stage.id, stage, recipe, busy) for stage in stages(recipe.units)]
     _estimate(rows)
     left = [row["seconds_left"] for row in rows]
     return {
         "run": str(path),
-        "training": is_busy(path),
+        "training": busy,
         "units": recipe.units,
         "dataset": str(recipe.data.dataset),
         "noise": str(recipe.noise),
@@ -90,52 +92,55 @@ def is_busy(path: Path) -> bool:
         return False
 
 
-def _stage(folder: Path, stage: Stage, recipe: Recipe) -> dict[str, Any]:
+def _stage(folder: Path, stage: Stage, recipe: Recipe, busy: bool) -> dict[str, Any]:
     given, metric = recipe.is_given(stage), METRICS[stage.kind]
     steps = 0 if given else recipe.for_stage(stage).steps
     found = origin.read(folder.parent, stage.kind) if recipe.network(stage.kind).init else None
-    log = list(_read_log(folder / "metrics.jsonl"))
     finished = (folder / "weights.safetensors").is_file()
+    log = journal.read(folder / "metrics.jsonl")
+    reached = _reached(folder, log, in_memory=finished or busy)
+    log = [entry for entry in log if reached and entry["step"] <= reached.step]
     judged = [
-        (line["validation"][metric], line["step"])
-        for line in log
-        if isinstance(line.get("validation"), dict) and line["validation"].get(metric) is not None
+        (figure, entry["step"])
+        for entry in log
+        if (figure := journal.figure(entry, "validation", metric)) is not None
     ]
     # The first of equal figures, as the training itself judges.
     best, best_step = max(judged, key=lambda pair: (pair[0], -pair[1]), default=(None, None))
-    step = log[-1]["step"] if log else 0
-    seconds = log[-1].get("seconds", 0.0) if log else 0.0
+    started = reached or statefiles.existing(folder)
     return {
         "id": stage.id,
-        "status": "finished" if finished else "started" if log else "missing",
-        "step": step,
+        "status": "finished" if finished else "started" if started else "missing",
+        "step": reached.step if reached else 0,
         "steps": steps,
         "metric": metric,
         "best": best,
         "best_step": best_step,
         "last": judged[-1][0] if judged else None,
-        "seconds": seconds,
+        "seconds": reached.seconds if reached else 0.0,
         "seconds_left": 0.0 if finished else None,
         "init": found.describe(trained=not given) if found and not stage.starts_from else None,
         "seconds_a_step": _seconds_a_step(log, recipe.for_stage(stage).batch_size),
     }
 
 
-def _read_log(path: Path) -> Iterator[dict[str, Any]]:
-    """Lines of a log that can be read; a power cut may have spoilt one."""
-    if not path.is_file():
-        return
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            entry = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        if isinstance(entry, dict) and isinstance(entry.get("step"), int):
-            yield entry
+def _reached(folder: Path, log: list[dict[str, Any]], *, in_memory: bool) -> Progress | None:
+    """How far a stage is: its state's step, or the log's where none of it is lost.
+
+    Args:
+        folder: Of the stage.
+        log: Its log.
+        in_memory: Whether what was logged after the last state is not lost: the stage is finished,
+            or in training right now.
+    """
+    found = [progress] if (progress := statefiles.progress(folder)) else []
+    if in_memory and log:
+        found.append(Progress(log[-1]["step"], journal.figure(log[-1], "seconds") or 0.0))
+    return max(found, default=None)
 
 
 def _seconds_a_step(log: list[dict[str, Any]], batch_size: int) -> float | None:
-    rates = [line["images_per_second"] for line in log if line.get("images_per_second")]
+    rates = [rate for entry in log if (rate := journal.figure(entry, "images_per_second"))]
     return batch_size / statistics.median(rates) if rates else None
 
 

@@ -11,10 +11,15 @@ from torch import Tensor, nn
 
 from sdabn_cli import registry
 from sdabn_cli.cascade import stride_of
+from sdabn_cli.contracts import NoiseModel
 from sdabn_cli.errors import SdabnError
+from sdabn_cli.randomness import generator
 
 #: Side of the image, at least: a segmenter's stride may ask for more.
 SIDE = 64
+
+#: Height and width that are multiples of nothing, for what must take any size.
+ODD = (61, 45)
 
 
 @torch.inference_mode()
@@ -51,20 +56,44 @@ def try_denoiser(module: nn.Module, name: str, *, condition_channels: int) -> No
     Raises:
         SdabnError: If it fails or gives anything but (N, 3, H, W), naming its distribution.
     """
-    image = torch.full((1, 3, SIDE, SIDE), 0.5)
-    condition = torch.zeros(1, condition_channels, SIDE, SIDE) if condition_channels else None
-    estimate = _result(module, "denoiser", name, image, condition)
-    if estimate.shape != image.shape:
-        raise _wrong("denoiser", name, f"gives an estimate {tuple(estimate.shape)} for an image "
-                     f"{tuple(image.shape)}; both must have the same shape")  # fmt: skip
-    _require_finite(estimate, "denoiser", name)
+    for size in ((SIDE, SIDE), ODD):
+        image = torch.full((1, 3, *size), 0.5)
+        condition = torch.zeros(1, condition_channels, *size) if condition_channels else None
+        estimate = _result(module, "denoiser", name, image, condition)
+        if estimate.shape != image.shape:
+            raise _wrong("denoiser", name, f"gives an estimate {tuple(estimate.shape)} for an "
+                         f"image {tuple(image.shape)}; both must have the same shape")  # fmt: skip
+        _require_finite(estimate, "denoiser", name)
+
+
+def try_noise(model: NoiseModel, name: str) -> None:
+    """Make sure that a noise gives a noisy image of the clean one's shape and type.
+
+    Args:
+        model: The noise model.
+        name: Name of its plug-in, for messages.
+
+    Raises:
+        SdabnError: If it fails or gives anything else, naming its distribution.
+    """
+    clean = torch.full((3, *ODD), 0.5)
+    try:
+        noisy = model(clean, generator("trial"))
+    except (Exception, SystemExit) as error:
+        raise _wrong("noise", name, f"fails: {type(error).__name__}: {error}") from error
+    if not isinstance(noisy, Tensor):
+        raise _wrong("noise", name, f"gives a {type(noisy).__name__} instead of a tensor")
+    if noisy.shape != clean.shape or noisy.dtype != clean.dtype:
+        raise _wrong("noise", name, f"gives {noisy.dtype} {tuple(noisy.shape)} for a clean image "
+                     f"{clean.dtype} {tuple(clean.shape)}; both must be alike")  # fmt: skip
+    _require_finite(noisy, "noise", name)
 
 
 def _result(module: nn.Module, kind: str, name: str, *inputs: Tensor | None) -> Tensor:
     training = module.training
     try:
         result = module.eval()(*inputs)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         shown = [tuple(tensor.shape) for tensor in inputs if tensor is not None]
         raise _wrong(
             kind, name, f"fails on inputs {shown}: {type(error).__name__}: {error}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -42,8 +43,15 @@ class Processes:
         """Whether this process writes and prints."""
         return self.index == 0
 
-    def wrap(self, network: nn.Module) -> nn.Module:
-        """Make a network average its gradients over the processes."""
+    def wrap(self, network: nn.Module, loss: Callable[[], Tensor] | None = None) -> nn.Module:
+        """Make a network average its gradients over the processes.
+
+        Args:
+            network: The network.
+            loss: Computes a loss by it, to see which parameters take part; without it all do. The
+                network is left as it was.
+        """
+        del loss
         return network
 
     def without_exchange(self, network: nn.Module) -> contextlib.AbstractContextManager[None]:
@@ -90,9 +98,18 @@ class LaunchedProcesses(Processes):
     def _accelerator(self) -> Accelerator:
         from accelerate import Accelerator
 
-        return Accelerator(cpu=self._device.type == "cpu")
+        # The recipe decides about precision; a launcher's option would be hidden from the run.
+        return Accelerator(cpu=self._device.type == "cpu", mixed_precision="no")
 
-    def wrap(self, network: nn.Module) -> nn.Module:
+    def wrap(self, network: nn.Module, loss: Callable[[], Tensor] | None = None) -> nn.Module:
+        from accelerate.utils import DistributedDataParallelKwargs
+
+        # Every gradient is waited for, for ever if its parameter takes no part in the loss. Looking
+        # for those at every step is slower, so it is asked for only where there are some. Freezing
+        # them instead would change the optimiser, and with it the training's states.
+        unused = torch.tensor(0.0 if loss is None else _count_unused(network, loss))
+        some = bool(self.sum(unused.to(self._device)))  # the same answer in every process
+        self._accelerator.ddp_handler = DistributedDataParallelKwargs(find_unused_parameters=some)
         wrapped = self._accelerator.prepare_model(network, device_placement=False)
         for name in DECLARED:
             if hasattr(network, name):
@@ -113,6 +130,19 @@ class LaunchedProcesses(Processes):
 
     def wait(self) -> None:
         self._accelerator.wait_for_everyone()
+
+
+def _count_unused(network: nn.Module, loss: Callable[[], Tensor]) -> float:
+    """Number of parameters to train that a loss does not depend on."""
+    buffers = [buffer.clone() for buffer in network.buffers()]
+    loss().backward()
+    weights = [weight for weight in network.parameters() if weight.requires_grad]
+    unused = sum(weight.grad is None for weight in weights)
+    network.zero_grad(set_to_none=True)
+    with torch.no_grad():
+        for buffer, before in zip(network.buffers(), buffers, strict=True):
+            buffer.copy_(before)
+    return float(unused)
 
 
 def were_launched() -> bool:

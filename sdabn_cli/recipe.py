@@ -56,7 +56,7 @@ class DataSettings(Settings):
     workers: Annotated[int, Field(ge=0)] = 0
     """Loader processes; 0 loads in the training process."""
     cache_mb: Annotated[int, Field(ge=0)] = 1024
-    """Decoded images kept in memory, up to this many megabytes a process."""
+    """Decoded images kept in memory, up to this many megabytes; loader processes share them."""
 
 
 class StageSettings(Settings):
@@ -137,6 +137,10 @@ class DenoiseSettings(StageSettings):
         if 2 * self.border >= min(self.crop):
             raise ValueError(f"a border of {self.border} leaves nothing of crops {list(self.crop)}")
         return self
+
+
+#: Settings by kind of stage.
+GROUPS = {"segment": SegmentSettings, "denoise": DenoiseSettings}
 
 
 class Recipe(Settings):
@@ -223,14 +227,17 @@ def load(name: str, overrides: Iterable[str] = (), **replacements: Any) -> Recip
     Args:
         name: Name or path, see ``path_of``.
         overrides: Such as ``segment.steps=100`` or ``stages.s0.steps=10``; values are YAML. Whole
-            groups come before single keys of theirs, in whatever order they are given.
+            groups come before single keys of theirs, in whatever order they are given. A key of a
+            group counts for all its stages, whatever the file says of single ones; an override of
+            a single stage counts more.
         **replacements: Values for top-level keys or, with ``__`` for the dot, for deeper ones;
             None leaves the recipe as it is.
 
     Raises:
         SdabnError: Naming every problem at once.
     """
-    content = _read(path_of(name), ())
+    content, overrides = _read(path_of(name), ()), list(overrides)
+    _drop_overruled(content, overrides)
     for override in sorted(overrides, key=lambda text: text.partition("=")[0].count(".")):
         key, equals, value = override.partition("=")
         if not equals:
@@ -283,6 +290,24 @@ def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, An
         both = isinstance(inner, dict) and isinstance(value, dict) and "name" not in value
         result[key] = _merged(inner, value) if both else value
     return result
+
+
+def _drop_overruled(content: dict[str, Any], overrides: Iterable[str]) -> None:
+    """Drop keys of single stages in a file where an override sets them for the whole group.
+
+    Who asks for ``segment.steps=10`` means every segmenter, and may not know that the recipe has
+    steps of its own for s0.
+    """
+    stages = content.get("stages")
+    for override in overrides if isinstance(stages, dict) else ():
+        group, _, key = override.partition("=")[0].strip().partition(".")
+        if group not in GROUPS:
+            continue
+        value = None if key else _value(override, override.partition("=")[2])
+        keys = [key] if key else value if isinstance(value, dict) else []
+        for name, own in stages.items():
+            if _group_of(str(name)) == group and isinstance(own, dict):
+                stages[name] = {k: v for k, v in own.items() if k not in keys}
 
 
 def _value(override: str, text: str) -> Any:
@@ -339,7 +364,11 @@ def _stage_typos(content: Mapping[str, Any]) -> list[str]:
 
 
 def _settings_of(stage_name: str) -> type[StageSettings]:
-    return SegmentSettings if stage_name.startswith("s") else DenoiseSettings
+    return GROUPS[_group_of(stage_name)]
+
+
+def _group_of(stage_name: str) -> str:
+    return "segment" if stage_name.startswith("s") else "denoise"
 
 
 def _explain(entry: Mapping[str, Any], root: type[BaseModel] = Recipe) -> str:

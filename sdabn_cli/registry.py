@@ -5,7 +5,9 @@ Nothing is loaded until a name is used.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
+import sys
 import warnings
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -73,6 +75,15 @@ def _only(matches: list[Plugin]) -> Plugin:
     return matches[0]
 
 
+def is_registered(kind: str, name: str) -> bool:
+    """Whether a plug-in of that kind has the name, which may be ``distribution/name``."""
+    owner, _, plain = name.rpartition("/")
+    return any(
+        plugin.name == plain and (not owner or plugin.owner == normalized(owner))
+        for plugin in plugins(kind)
+    )
+
+
 def kinds_of(name: str, kind: str | None = None) -> list[str]:
     """The kinds of plug-in that have a name; only the one asked, if one is.
 
@@ -84,8 +95,7 @@ def kinds_of(name: str, kind: str | None = None) -> list[str]:
             raise SdabnError(f"There is no kind {kind!r}.", did_you_mean(kind, GROUPS))
         find(kind, name)
         return [kind]
-    plain = name.rpartition("/")[2]
-    found = [each for each in GROUPS if any(plugin.name == plain for plugin in plugins(each))]
+    found = [each for each in GROUPS if is_registered(each, name)]
     if not found:
         known = {plugin.name for each in GROUPS for plugin in plugins(each)}
         raise SdabnError(
@@ -111,7 +121,8 @@ def build(kind: str, name: str, options: Mapping[str, Any], **given: Any) -> Any
     function = plugin.load()
     checked = check_options(plugin, function, options)
     try:
-        return function(**given, **checked)
+        with contextlib.redirect_stdout(sys.stderr):  # stdout is for results
+            return function(**given, **checked)
     except SdabnError:
         raise
     except ValueError as error:
@@ -230,12 +241,20 @@ def annotations_of(function: Callable[..., Any]) -> dict[str, Any]:
 
 def model_directory(name: str) -> Path:
     """Directory of the finished cascade registered under that name."""
-    plugin = find("model", name)
+    return directory_of(find("model", name))
+
+
+def directory_of(plugin: Plugin) -> Path:
+    """Directory of the finished cascade that a plug-in registers.
+
+    Raises:
+        SdabnError: If it does not load or gives no directory.
+    """
     found = plugin.load()
     try:
         return Path(found() if callable(found) else found)
     except (Exception, SystemExit) as error:
         raise SdabnError(
-            f"The model plug-in {name!r} of {plugin.distribution} gives no directory: "
+            f"The model plug-in {plugin.name!r} of {plugin.distribution} gives no directory: "
             f"{type(error).__name__}: {error}"
         ) from error

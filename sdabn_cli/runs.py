@@ -16,10 +16,8 @@ RUN/recipe.yaml                          the resolved recipe
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import os
-import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,17 +25,20 @@ from typing import Any
 import torch
 from filelock import FileLock, Timeout
 
-from sdabn_cli import given, networks
+from sdabn_cli import given, journal, networks, statefiles, states
 from sdabn_cli import recipe as recipes
+from sdabn_cli.description import DESCRIPTION
 from sdabn_cli.errors import SdabnError
-from sdabn_cli.files import write_atomically
-from sdabn_cli.jsonable import finite
+from sdabn_cli.files import sweep, write_together
 from sdabn_cli.recipe import Recipe
 from sdabn_cli.schedule import Stage
 
 RECIPE = "recipe.yaml"
 CLASSES = "classes.json"
 LOCK = ".lock"
+
+#: How long the lock is waited for, in seconds.
+PATIENCE = 1.0
 
 
 def default_path(recipe_name: str) -> Path:
@@ -70,12 +71,10 @@ class Run:
         if self.path.exists() and not self.path.is_dir():
             raise SdabnError(f"{self.path} is a file, not a run directory.", "Give another --run.")
         if not (self.path / RECIPE).is_file():
-            visible = self.path.is_dir() and [p for p in self.path.iterdir() if p.name[0] != "."]
-            if visible:
-                raise SdabnError(
-                    f"The directory {self.path} is not empty and holds no run ({RECIPE}).",
-                    "Give an empty or a new directory with --run.",
-                )
+            names = {p.name for p in self.path.iterdir()} if self.path.is_dir() else set()
+            # Classes alone may be those of a claim that was cut short; see ``check_classes``.
+            if any(name[0] != "." for name in names - {CLASSES}):
+                raise self._no_run()
             return
         old, new = given.by_content(self.read_recipe(), recipe, self.path)
         changed = recipes.differences(old, new, self.begun())
@@ -86,6 +85,12 @@ class Run:
                 f"--run {self.path}",
             )
 
+    def _no_run(self) -> SdabnError:
+        return SdabnError(
+            f"The directory {self.path} is not empty and holds no run ({RECIPE}).",
+            "Give an empty or a new directory with --run.",
+        )
+
     def lock(self) -> FileLock:
         """Keep other trainings out of this directory until the lock is released, or we die.
 
@@ -95,7 +100,8 @@ class Run:
         self.path.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.path / LOCK, is_singleton=True)
         try:
-            lock.acquire(timeout=0)
+            # Whoever asks whether the run is in training holds the lock for an instant.
+            lock.acquire(timeout=PATIENCE, poll_interval=0.05)
         except Timeout as error:
             raise SdabnError(
                 f"Another process is training in the run directory {self.path}.",
@@ -104,33 +110,60 @@ class Run:
         return lock
 
     def read_classes(self) -> list[str] | None:
-        """Classes of the run's data set; None before the first training."""
+        """Classes of the run's data set; None before the first training.
+
+        Raises:
+            SdabnError: If the file is damaged.
+        """
         path = self.path / CLASSES
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        if not path.is_file():
+            return None
+        try:
+            classes = json.loads(path.read_text(encoding="utf-8"))
+        except (ValueError, RecursionError):  # neither JSON nor even text
+            classes = None
+        if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
+            raise SdabnError(
+                f"{path} is damaged: it holds no list of classes.",
+                "Remove it; the next training in the run writes it again.",
+            )
+        return classes
 
     def check_classes(self, classes: Sequence[str]) -> None:
         """Make sure that the data set still has the classes the run was started with.
 
         Raises:
-            SdabnError: With both lists.
+            SdabnError: With both lists; or if there is no run, but a file of other classes.
         """
         own = self.read_classes()
-        if own is not None and own != list(classes):
-            raise SdabnError(
-                f"The run {self.path} was trained on the classes {', '.join(own)}; the data set "
-                f"has {', '.join(classes)}.",
-                "Give another directory with --run.",
-            )
+        if own is None or own == list(classes):
+            return
+        if not (self.path / RECIPE).is_file():
+            raise self._no_run()
+        raise SdabnError(
+            f"The run {self.path} was trained on the classes {', '.join(own)}; the data set "
+            f"has {', '.join(classes)}.",
+            "Give another directory with --run.",
+        )
 
     def begun(self) -> list[Stage]:
         """Stages that are finished or have a state to go on from."""
+        return [stage for stage in self._stages() if self.stage(stage).status != "missing"]
+
+    def _stages(self) -> list[Stage]:
+        """Stages that have a directory."""
         found = []
         for path in sorted(self.path.iterdir()):
             with contextlib.suppress(SdabnError):  # not a stage's directory
-                stage = Stage.parse(path.name)
-                if self.stage(stage).status != "missing":
-                    found.append(stage)
+                found.append(Stage.parse(path.name))
         return found
+
+    def tidy(self) -> None:
+        """Remove what trainings that were killed have left half-written; call it under the lock."""
+        sweep(self.path, RECIPE, CLASSES)
+        sweep(self.model, DESCRIPTION, "*.safetensors")
+        for stage in self._stages():
+            self.stage(stage).tidy()
 
     def read_recipe(self) -> Recipe:
         """Read the recipe this run was started with.
@@ -144,10 +177,17 @@ class Run:
         return recipes.read_resolved(path)
 
     def claim(self, recipe: Recipe, classes: Sequence[str]) -> None:
-        """Record recipe and classes; call ``check_recipe`` and ``check_classes`` first."""
+        """Record recipe and classes; call ``check_recipe`` and ``check_classes`` first.
+
+        The recipe takes its place first: a directory with it is a run, with classes or without.
+        """
         text, names = recipes.dump(recipe), json.dumps(list(classes))
-        write_atomically(self.path / CLASSES, lambda file: file.write(names.encode()))
-        write_atomically(self.path / RECIPE, lambda file: file.write(text.encode()))
+        write_together(
+            {
+                self.path / RECIPE: lambda file: file.write(text.encode()),
+                self.path / CLASSES: lambda file: file.write(names.encode()),
+            }
+        )
 
 
 class StageDirectory:
@@ -156,9 +196,6 @@ class StageDirectory:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.weights = path / "weights.safetensors"
-        self._state = path / "state.pt"
-        self._previous = path / "state.previous.pt"
-        self._fresh = path / "state.fresh.pt"
         self._best = path / "best.safetensors"
         self._last = path / "last.safetensors"
         self._metrics = path / "metrics.jsonl"
@@ -168,33 +205,15 @@ class StageDirectory:
         """``finished``, ``started`` or ``missing``."""
         if self.weights.is_file():
             return "finished"
-        states = (self._fresh, self._state, self._previous)
-        return "started" if any(path.is_file() for path in states) else "missing"
+        return "started" if statefiles.existing(self.path) else "missing"
 
     def save_state(self, state: Mapping[str, Any]) -> None:
-        """Keep a training state; the one before it stays as a reserve."""
-        content = io.BytesIO()  # an interrupted torch.save hides the interrupt behind its own error
-        torch.save(dict(state), content)
-        write_atomically(self._fresh, lambda file: file.write(content.getbuffer()))
-        if self._state.exists():
-            os.replace(self._state, self._previous)
-        os.replace(self._fresh, self._state)
+        """Keep a training state; see ``states.save``."""
+        states.save(self.path, state)
 
     def load_state(self) -> tuple[dict[str, Any] | None, list[str]]:
-        """Read the newest readable state, and a warning for each one that is damaged."""
-        warnings = []
-        for leftover in self.path.glob(".*.pt.*"):  # of a save that was killed
-            leftover.unlink()
-        # A cut between the two moves of save_state leaves the newest state as a fresh one.
-        for path in (self._fresh, self._state, self._previous):
-            if not path.is_file():
-                continue
-            try:
-                return torch.load(path, map_location="cpu", weights_only=True), warnings
-            except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError):
-                warnings.append(f"{path} is damaged and is removed.")
-                path.unlink()  # the next save would put it in the place of the good one before it
-        return None, warnings
+        """Read the newest sound state, and a warning for each one that is damaged."""
+        return states.load(self.path)
 
     def save_best(self, weights: Mapping[str, torch.Tensor]) -> None:
         """Keep the weights of the best validation so far."""
@@ -212,8 +231,15 @@ class StageDirectory:
             os.replace(self._best, self.weights)
         else:
             networks.save_weights(self.weights, last)
-        for path in (self._state, self._previous, self._fresh):
-            path.unlink(missing_ok=True)
+        states.drop(self.path)
+
+    def tidy(self) -> None:
+        """Remove half-written files, and states that a finished stage needs no more."""
+        own = (self.weights, self._best, self._last, self._metrics)
+        sweep(self.path, *statefiles.NAMES, *(path.name for path in own))
+        sweep(self.path / "pictures", "*.png")
+        if self.status == "finished":
+            states.drop(self.path)
 
     def drop_best(self) -> None:
         """Forget the best weights: the last ones are no worse."""
@@ -225,29 +251,12 @@ class StageDirectory:
         Raises:
             SdabnError: If it cannot be written, such as on a full disk.
         """
-        line = json.dumps(finite(entry), allow_nan=False) + "\n"
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            with self._metrics.open("a", encoding="utf-8") as file:
-                file.write(line)
-        except OSError as error:
-            raise SdabnError(f"{self._metrics} cannot be written: {error}.") from error
+        journal.append(self._metrics, entry)
 
     def rewind_log(self, step: int) -> None:
         """Drop lines past a step: they belong to work that was lost and is done again."""
-        kept = [line for line in self.read_log() if line.get("step", 0) <= step]
-        text = "".join(json.dumps(line) + "\n" for line in kept)
-        if self._metrics.exists():
-            write_atomically(self._metrics, lambda file: file.write(text.encode()))
+        journal.rewind(self._metrics, step)
 
     def read_log(self) -> list[dict[str, Any]]:
-        """All complete lines of ``metrics.jsonl``."""
-        if not self._metrics.is_file():
-            return []
-        lines = []
-        for line in self._metrics.read_text(encoding="utf-8").splitlines():
-            try:
-                lines.append(json.loads(line))
-            except json.JSONDecodeError:  # the line that was being written when the power went
-                continue
-        return lines
+        """All lines of ``metrics.jsonl`` that can be read."""
+        return journal.read(self._metrics)

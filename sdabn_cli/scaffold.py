@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.resources
 import keyword
 import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
@@ -15,6 +16,11 @@ from sdabn_cli.errors import SdabnError, did_you_mean
 from sdabn_cli.files import write_atomically
 
 KINDS = ("segmenter", "denoiser", "noise", "dataset")
+
+#: Names whose modules, such as ``sdabn_cli``, are sdabn's own.
+RESERVED = ("cli", "plugins", "recipes")
+
+LONGEST = 60
 
 #: What a user does with a new plug-in first, by its kind.
 USES = {
@@ -59,7 +65,8 @@ def plan(name: str, kind: str, directory: Path | None = None) -> Package:
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise SdabnError(f"{directory} is there already.", "Choose another with --output.")
     module = "sdabn_" + name.replace("-", "_")
-    class_name = "".join(part.capitalize() for part in re.split("[-_]", name))
+    # The kind behind it keeps the class from hiding what the module imports.
+    class_name = "".join(part.capitalize() for part in (*re.split("[-_]", name), kind))
     values = {
         "name": name,
         "kind": kind,
@@ -69,6 +76,7 @@ def plan(name: str, kind: str, directory: Path | None = None) -> Package:
         "group": GROUPS[kind],
         "version": sdabn_cli.__version__,
         "use": USES[kind].format(name=name),
+        "data": " --data DIR" if kind == "dataset" else "",
     }
     templates = {
         "pyproject.toml": "package/pyproject.toml",
@@ -82,9 +90,10 @@ def plan(name: str, kind: str, directory: Path | None = None) -> Package:
     if kind != "dataset":
         values["tests"] = _filled(f"{kind}/tests", values).rstrip("\n")
     files = {path: _filled(template, values) for path, template in templates.items()}
+    with_data = " --data DIR" if kind == "dataset" else ""
     commands = [
-        f"pip install -e {directory}",
-        f"sdabn plugins check {name} --kind {kind}",
+        f"pip install -e {shlex.quote(str(directory))}",
+        f"sdabn plugins check {name} --kind {kind}{with_data}",
         values["use"],
     ]
     return Package(directory, files, commands)
@@ -94,15 +103,21 @@ def write(package: Package) -> None:
     """Write a planned package."""
     for path, content in package.files.items():
         target = package.directory / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(target, lambda file, text=content: file.write(text.encode()))
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(target, lambda file, text=content: file.write(text.encode()))
+        except OSError as error:
+            raise SdabnError(f"{target} cannot be written: {error}.") from error
 
 
 def _check_name(name: str, kind: str) -> None:
-    if not re.fullmatch(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*", name) or keyword.iskeyword(name):
+    wellformed = re.fullmatch(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*", name)
+    taken = keyword.iskeyword(name) or name in RESERVED
+    if not wellformed or taken or len(name) > LONGEST:
         raise SdabnError(
             f"{name!r} cannot be the name of a plug-in.",
-            "Allowed are small letters and digits, joined by - or _, such as my-net2.",
+            f"Allowed are at most {LONGEST} small letters and digits, joined by - or _, such as "
+            f"my-net2, but not {', '.join(RESERVED)}.",
         )
     owners = [plugin.distribution for plugin in plugins(kind) if plugin.name == name]
     if owners:

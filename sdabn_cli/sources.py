@@ -79,8 +79,8 @@ def _directory(name: str) -> Path:
             f"The directory {path} holds no finished cascade ({DESCRIPTION}).",
             f"A run directory gets one when its first unit is trained: sdabn cascade --run {path}",
         )
-    known = [plugin.name for plugin in registry.plugins("model")]
-    if name not in known:
+    if not registry.is_registered("model", name):
+        known = [plugin.name for plugin in registry.plugins("model")]
         elsewhere = f"Or give a model or run directory, or {hub.PREFIX}owner/name."
         if hub.NAME.fullmatch(hub.PREFIX + name):  # owner/name, as the Hub's own tools take it
             elsewhere = f"Or give a model or run directory. On the Hub it is {hub.PREFIX}{name}."

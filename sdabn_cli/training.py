@@ -52,6 +52,7 @@ def opened(recipe: Recipe, run: Run, compute: Compute, watcher: Watcher) -> Iter
         if processes.is_main:
             run.check_recipe(recipe)  # again: another training may have begun meanwhile
             run.claim(recipe, training.train.dataset.classes)
+            run.tidy()
             initial.bring(recipe, run, training.train.dataset.classes)
         processes.wait()
         yield training
@@ -78,12 +79,13 @@ def check(recipe: Recipe, run: Run, compute: Compute, watcher: Watcher) -> Train
         for note in found.notes:
             watcher.warn(f"{found.path}: {note}.")
     decoded = data.DecodedCache(train, recipe.data.cache_mb)
-    decoded.fill()
+    decoded.fill(shared=recipe.data.workers > 0)
     data.check_examples(validation)
     _try_networks(recipe, len(train.classes))
     if isinstance(train[0].image, Path) and train[0].image == validation[0].image:
         watcher.warn("The training and the validation split hold the same images.")
     noise = registry.build("noise", recipe.noise.name, recipe.noise.options)
+    probing.try_noise(noise, recipe.noise.name)
     return Training(recipe, run, decoded, validation, noise, compute, watcher)
 
 

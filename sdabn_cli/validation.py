@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
+import numpy as np
 from torch import nn
 
 from sdabn_cli import evaluation, metrics
@@ -20,6 +22,20 @@ METRIC = {"seg": "miou", "denoise": "psnr"}
 
 #: What is measured of a kind of stage.
 FIGURES = {"seg": ("miou", "pixel_accuracy"), "denoise": ("psnr",)}
+
+
+class Picture(NamedTuple):
+    """A validation image with what the cascade makes of it.
+
+    Attributes:
+        index: Its number in the data set.
+        name: Its name, for files.
+        array: uint8 (H, W, 3).
+    """
+
+    index: int
+    name: str
+    array: np.ndarray
 
 
 class Validation:
@@ -54,7 +70,7 @@ class Validation:
 
         Args:
             step: Where the training stands; pictures are named after it.
-            events: Where pictures are shown as well.
+            events: Where pictures are shown as well; given to the main process alone.
             interrupt: Called after every image; what it raises ends the validation.
 
         Returns:
@@ -63,6 +79,7 @@ class Validation:
         """
         training, stage = self._training, self._stage
         done = 0
+        drawn: list[Picture] = []
 
         def advance() -> None:
             nonlocal done
@@ -84,18 +101,22 @@ class Validation:
             limit=self._settings.validation_images,
             with_ssim=False,
             advance=advance,
-            look=lambda looked: self._draw(looked, step, events),
+            look=lambda looked: drawn.extend(self._draw(looked, step)),
         )
         self._network.train()
+        if training.recipe.tensorboard:  # every process has drawn the images of its share
+            for picture in sorted(training.compute.processes.gather(drawn), key=lambda p: p.index):
+                if events is not None:
+                    events.picture(step, picture.name, picture.array)
         figures = {key: result.units[-1][key] for key in FIGURES[stage.kind]}
         return figures | {"images": result.images}
 
-    def _draw(self, looked: Looked, step: int, events: Events | None) -> None:
+    def _draw(self, looked: Looked, step: int) -> list[Picture]:
         """Draw an image with what the cascade makes of it, if it is one of the fixed ones."""
         if looked.index not in self._drawn:
-            return
+            return []
         dataset = self._training.validation
-        picture = comparison(
+        array = comparison(
             looked.noisy,
             looked.estimate,
             looked.labels,
@@ -105,6 +126,5 @@ class Validation:
         )
         name = dataset[looked.index].name.replace("/", "-")
         folder = self._training.run.stage(self._stage).path / "pictures"
-        write_picture(folder / f"{name}-{step:06d}.png", picture)
-        if events is not None:
-            events.picture(step, name, picture)
+        write_picture(folder / f"{name}-{step:06d}.png", array)
+        return [Picture(looked.index, name, array)]

@@ -97,6 +97,7 @@ def _isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
 def _forget_plugins() -> None:
     discovery.plugins.cache_clear()
     discovery.unmet_requirement.cache_clear()
+    discovery.warn_of_malformed.cache_clear()
 
 
 ThirdParty = Callable[..., Path]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import re
 from typing import Any
 
 import pytest
@@ -169,6 +171,8 @@ def test_new_writes_a_package_and_says_what_to_do_next(kind, tmp_path):
         ("My Net", "denoiser", ["'My Net' cannot be the name", "small letters and digits"]),
         ("class", "denoiser", ["'class' cannot be the name"]),
         ("net_", "denoiser", ["'net_' cannot be the name"]),
+        ("cli", "denoiser", ["'cli' cannot be the name", "but not cli, plugins, recipes"]),
+        ("n" * 61, "denoiser", ["cannot be the name", "at most 60 small letters"]),
         ("net", "denoise", ["no kind 'denoise'", "Did you mean 'denoiser'?"]),
         ("net", "model", ["no kind 'model'", "Allowed: dataset, denoiser, noise, segmenter"]),
     ],
@@ -178,6 +182,24 @@ def test_new_refuses_what_cannot_be_a_plugin(name, kind, parts, tmp_path):
 
     assert_refused(result, *parts)
     assert not (tmp_path / "new").exists()
+
+
+HIDING = [("f", "segmenter"), ("path", "dataset"), ("example", "dataset"), ("torch", "noise")]
+
+
+@pytest.mark.parametrize(("name", "kind"), HIDING)
+def test_no_name_hides_what_the_new_module_imports(name, kind, tmp_path, monkeypatch):
+    sdabn("plugins", "new", name, "--kind", kind, "--output", tmp_path / "new")
+    monkeypatch.syspath_prepend(tmp_path / "new")
+
+    module = importlib.import_module(f"sdabn_{name}")
+    source = (tmp_path / "new" / f"sdabn_{name}.py").read_text()
+
+    defined = set(re.findall(r"^(?:class|def) (\w+)", source, re.MULTILINE))
+    imported = set(re.findall(r"^(?:import|from) .*?(\w+)$", source, re.MULTILINE))
+    assert defined
+    assert not defined & imported
+    assert all(getattr(module, each).__module__ == module.__name__ for each in defined)
 
 
 def test_new_overwrites_nothing(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import json
 import os
@@ -400,24 +401,28 @@ def test_hostile_names_of_classes_and_models_are_text(tmp_path, tiny_plugins, ca
     assert "<b>model, 2 units" in page.one("p", "summary").text
 
 
-@pytest.fixture
+@contextlib.contextmanager
 def small_disk() -> Iterator[None]:
-    """A limit on the size of files stands for the disk."""
+    """A limit on the size of files stands for the disk; no longer than pytest writes nothing."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (9000, limits[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 @pytest.mark.parametrize("command", ["run", "evaluate"])
 def test_a_report_is_written_whole_or_not_at_all_and_nothing_else_is_lost(
-    model, camvid_tree, small_disk, command
+    model, camvid_tree, command
 ):
     save_picture(Path("photo.png"), 16, 16)
     Path("report.html").write_text("the last one")
     what = {"run": ["photo.png"], "evaluate": ["--dataset", "camvid", "--data", camvid_tree]}
 
-    result = sdabn(command, *what[command], "--model", model, "--report", "report.html", "--json")
+    options = ["--model", model, "--report", "report.html", "--json"]
+    with small_disk():
+        result = sdabn(command, *what[command], *options)
 
     assert result.exit_code == 2
     assert "report.html cannot be written" in " ".join(result.stderr.split())

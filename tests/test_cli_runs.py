@@ -58,6 +58,46 @@ def test_a_finished_and_a_stopped_run_are_listed_with_figures_and_what_is_left(o
     assert "model of 1 unit" in shown
 
 
+@pytest.mark.parametrize("saving", [True, False], ids=["saved", "logged"])
+def test_a_stopped_stage_is_as_far_as_its_state_and_a_log_alone_is_no_progress(
+    opened, watcher, saving
+):
+    often, seldom = ("save", "log") if saving else ("log", "save")
+    watcher.stop_at = ("s0", 6)
+    job = opened(f"segment.{often}_every=1", f"segment.{seldom}_every=100", "segment.steps=9",
+                 "segment.validate_every=4" if saving else "units=2", run="runs/r")  # fmt: skip
+    with pytest.raises(Exception, match="power cut"):
+        training.train_stage(job, Stage.parse("s0"))
+    log = Path("runs/r/s0/metrics.jsonl")
+    log.write_text(log.read_text() + '{"step": 6, "validation": {"miou": 99.0}, "seconds": 9}\n')
+
+    while_training = listed()[0]["stages"][0]
+    job.run.lock().release(force=True)
+    stage = listed()[0]["stages"][0]
+
+    # What is logged counts while the stage may yet save it, and no longer once that is lost.
+    assert (while_training["step"], while_training["best"]) == (6, 99.0)
+    assert (stage["step"], stage["status"]) == ((5, "started") if saving else (0, "missing"))
+    assert stage["best_step"] == (4 if saving else None)
+    assert (stage["seconds"] > 0) == saving
+
+
+@pytest.mark.parametrize("content", [b"", b"PK" * 500])
+def test_a_stage_with_damaged_states_is_listed_by_the_one_that_is_left(opened, watcher, content):
+    watcher.stop_at = ("s0", 4)
+    job = opened("segment.steps=9", run="runs/r")
+    with pytest.raises(Exception, match="power cut"):
+        training.train_stage(job, Stage.parse("s0"))
+    job.run.lock().release(force=True)
+
+    steps = []
+    for name in ("state.pt", "state.previous.pt"):
+        Path("runs/r/s0", name).write_bytes(content)
+        steps.append([(s["status"], s["step"]) for s in listed()[0]["stages"][:2]])
+
+    assert steps == [[("started", 2), ("missing", 0)], [("started", 0), ("missing", 0)]]
+
+
 def test_damaged_runs_are_listed_as_such(opened):
     training.train_stage(opened(run="runs/good"), Stage.parse("s0"))
     for name, text in (("bad", "units: [1"), ("odd", "units: 0")):

@@ -85,6 +85,11 @@ def test_a_right_segmenter_passes_every_check(third_party):
     [
         ({"build": "import socket; socket.create_connection(('192.0.2.1', 80))"},
          "it builds a module without network", "it reaches for the network"),
+        ({"build": "import contextlib, socket\n    with contextlib.suppress(Exception):"
+                   " socket.socket().connect_ex(('192.0.2.1', 80))"},
+         "it builds a module without network", "it reaches for the network"),
+        ({"build": "torch.set_float32_matmul_precision('medium')"},
+         "it builds a module without network", "changes torch's settings .*: precision"),
         ({"build": "torch.set_default_dtype(torch.float64)"},
          "it builds a module without network", "changes torch's settings .*: default dtype"),
         ({"build": "return num_classes"},
@@ -112,6 +117,11 @@ def test_a_right_segmenter_passes_every_check(third_party):
          "its weights survive safetensors", "is all in state_dict"),
         ({"forward": "self.conv(image).detach().numpy(); " + FORWARD},
          "it runs in bfloat16", "BFloat16"),
+        # Blocks of 4: a pixel in the middle of one sees 2 pixels far, one at its edge sees 4.
+        ({"field": "3", "forward": "image = image.roll((2, 2), (2, 3));"
+          " image = nn.functional.avg_pool2d(image, 4);"
+          " image = nn.functional.interpolate(image, scale_factor=4).roll((-2, -2), (2, 3)); "
+          + FORWARD}, "its receptive field is true", "is 3, but pixels 4 away"),
         ({"field": "0"}, "its receptive field is true", "is 0, but pixels 1 away"),
         ({"field": "'wide'"}, "its receptive field is true", "receptive_field is 'wide'"),
     ],
@@ -158,6 +168,9 @@ ESTIMATE = "return self.conv(image if condition is None else torch.cat([image, c
         ("condition = condition.mul_(2); " + ESTIMATE, "its input is left alone"),
         ("image = image + image.mean((2, 3), keepdim=True); " + ESTIMATE,
          "its receptive field is true"),
+        ("condition = condition + condition.mean((2, 3), keepdim=True); " + ESTIMATE,
+         "its receptive field is true"),
+        ("condition = condition + condition.mean(0); " + ESTIMATE, "batch mates do not matter"),
     ],
 )  # fmt: skip
 def test_each_check_of_a_denoiser_finds_what_it_is_for(third_party, forward, check):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 
 import numpy as np
@@ -342,6 +343,70 @@ def test_check_examples_draws_nothing_but_the_first_one():
 def test_an_image_without_labels_cannot_be_trained_on():
     with pytest.raises(SdabnError, match="lonely has no labels"):
         data.read_labels(Example("lonely", Path("x.png"), None), Drawn(1))
+
+
+class Counting(Drawn):
+    """A hundred images of the value of their number; counts how often it is asked for one."""
+
+    def __init__(self) -> None:
+        super().__init__(100, (100, 100))
+        self.asked = 0
+
+    def __getitem__(self, index: int) -> Example:
+        self.asked += 1
+        image = np.full((100, 100, 3), index, np.uint8)
+        return Example(str(index), image, np.zeros((100, 100), np.uint8))
+
+
+def filled(dataset: Counting, share: float, *, shared: bool = True) -> DecodedCache:
+    """A cache with room for a share of 100 images of 100 x 100 pixels: 4 MB in all."""
+    cache = DecodedCache(dataset, 4 * share)
+    cache.fill(shared=shared)
+    return cache
+
+
+@pytest.mark.parametrize("share", [0.5, 0.8])
+def test_as_large_a_share_of_a_pass_is_found_in_memory_as_fits_it(share):
+    dataset = Counting()
+    cache = filled(dataset, share)
+
+    misses = []
+    for epoch in range(3):
+        dataset.asked = 0
+        for index in torch.randperm(100, generator=generator("pass", epoch)).tolist():
+            assert int(cache[index][0][0, 0, 0]) == index
+        misses.append(dataset.asked)
+
+    assert misses == [round(100 * (1 - share))] * 3
+
+
+def test_loader_processes_that_are_not_forked_map_what_is_kept():
+    dataset = Counting()
+    cache = filled(dataset, 0.5)
+
+    sent = bytes(ForkingPickler.dumps(cache))  # what a process that is spawned is given
+    received = pickle.loads(sent)
+
+    assert len(sent) < 50_000  # of 2 MB
+    dataset.asked = received.dataset.asked = 0
+    for copy in (cache, received):
+        assert all(int(copy[index][0].max()) == index for index in range(50))
+        assert (received.dataset.asked, dataset.asked) == (0, 0)
+    for _ in range(2):  # and it keeps no more
+        received[70]
+    assert received.dataset.asked == 2
+
+
+def test_images_that_are_drawn_are_drawn_beforehand_only_for_loader_processes():
+    dataset = Counting()
+
+    filled(dataset, 0.5, shared=False)
+    assert dataset.asked == 1
+    cache = filled(dataset, 2, shared=False)
+    asked = dataset.asked
+    for _ in range(2):
+        cache[7]
+    assert dataset.asked == asked + 1
 
 
 def settings_of(*also: str) -> DataSettings:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from fixtures_cli import assert_refused, flat, sdabn
 
-from sdabn_cli import registry
+from sdabn_cli import inspection, registry
 
 #: Another third party's plug-in, which must go on working whatever its neighbour does.
 NEIGHBOUR = "def build(*, share: float = 0.5):\n    return lambda clean, generator: clean * share\n"
@@ -284,6 +284,172 @@ def test_an_older_installation_further_back_is_shadowed(third_party, neighbour):
 
     assert found["dist", "new"]["state"] == "ok"
     assert found["dist", "old"]["state"] == "shadowed"
-    assert "left over at" in found["dist", "old"]["reason"]
-    assert "dist 1.0 at" in found["dist", "old"]["reason"]
+    assert "dist.egg-info is not used: dist 1.0 at" in found["dist", "old"]["reason"]
     assert_others_work()
+
+
+def test_a_left_over_of_the_same_name_leaves_the_installation_that_counts_alone(
+    third_party, neighbour
+):
+    third_party("dist", "[sdabn.noises]\nsame = old_noise:build\n", version="0.9", old_noise=RAISES)
+    third_party("dist", "[sdabn.noises]\nsame = new_noise:build\n", version="1.0", new_noise=FINE)
+
+    rows = json.loads(sdabn("plugins", "list", "--json").stdout)
+    states = {row["version"]: row["state"] for row in rows if row["name"] == "same"}
+
+    assert states == {"1.0": "ok", "0.9": "shadowed"}
+    assert registry.build("noise", "same", {})(0.0, None) == 1.0
+    third_party("bad-dist", "[unfinished\n")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert registry.build("noise", "same", {})(0.0, None) == 1.0
+        assert_others_work()
+
+
+@pytest.mark.parametrize("content", [b"Name: b\xe4d\n", b"", None])
+@pytest.mark.parametrize("points", ["[sdabn.noises]\nbad = bad_noise:build\n", "[unfinished\n"])
+def test_damaged_metadata_take_the_name_of_their_directory(third_party, neighbour, content, points):
+    folder = third_party("bad-dist", points, bad_noise=FINE)
+    (metadata,) = folder.glob("*.dist-info/METADATA")
+    metadata.unlink()
+    if content is not None:
+        metadata.write_bytes(content)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        rows = json.loads(sdabn("plugins", "list", "--json").stdout)
+        assert_others_work()
+
+    (row,) = [row for row in rows if row["distribution"].replace("_", "-") == "bad-dist"]
+    assert row["state"] == ("broken" if points == "[unfinished\n" else "ok")
+    assert row["version"] == "1.0"
+
+
+NOISE = """
+def build(*, sigma: float = 1.0):
+    return noise
+
+def noise(clean, generator):
+    {body}
+"""
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("return None", "gives a NoneType instead of a tensor"),
+        ("return clean[:, 1:]", "gives torch.float32 (3, 60, 45) for a clean image"),
+        ("return clean.double()", "gives torch.float64 (3, 61, 45) for a clean image"),
+        ("return clean / 0", "gives values that are not finite"),
+        ("raise KeyError('peak')", "fails: KeyError: 'peak'"),
+        ("raise SystemExit(3)", "fails: SystemExit: 3"),
+    ],
+)
+def test_a_noise_of_the_wrong_result_is_refused_before_anything_is_written(
+    third_party, neighbour, tmp_path, body, message
+):
+    third_party("bad-dist", "[sdabn.noises]\nbad = bad_noise:build\n",
+                bad_noise=NOISE.format(body=body))  # fmt: skip
+
+    result = sdabn("cascade", "--set", "noise=bad", "--run", tmp_path / "run", "--units", "1")
+
+    assert_refused(result, "The noise plug-in 'bad' of bad-dist 1.0", message)
+    assert not (tmp_path / "run").exists()
+    assert_others_work()
+
+
+DATA = """
+import numpy as np
+from sdabn_cli.contracts import Example
+
+class Data:
+    classes, palette, ignore_index = ("a", "b"), ((0, 0, 0), (9, 9, 9)), None
+    def __init__(self, root, split):
+        pass
+    def __len__(self):
+        return 2
+    def __getitem__(self, index):
+        {body}
+"""
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("return None", "gives a NoneType where an Example"),
+        ("raise RuntimeError('disk')", "fails at the first example of train: RuntimeError: disk"),
+        ("raise SystemExit(3)", "fails at the first example of train: SystemExit: 3"),
+        ("return Example('x', np.zeros((8, 8, 3)), np.zeros((8, 8), np.uint8))",
+         "gives image of float64"),
+    ],
+)  # fmt: skip
+def test_a_data_set_of_the_wrong_examples_is_refused_before_anything_is_written(
+    third_party, neighbour, tmp_path, body, message
+):
+    third_party("bad-dist", "[sdabn.datasets]\nbad = bad_data:Data\n",
+                bad_data=DATA.format(body=body))  # fmt: skip
+
+    result = sdabn("cascade", "--set", "data.dataset=bad", "--run", tmp_path / "run")
+
+    assert_refused(result, "The data set bad of bad-dist 1.0", message)
+    assert not (tmp_path / "run").exists()
+    assert_others_work()
+
+
+def test_a_network_that_exits_is_refused(third_party, neighbour, tmp_path):
+    source = DENOISER.format(result="exit('bye')")
+    third_party("bad-dist", "[sdabn.denoisers]\nbad = bad_net:build\n", bad_net=source)
+
+    result = sdabn("cascade", "--set", "denoiser=bad", "--run", tmp_path / "run")
+
+    assert_refused(result, "'bad' of bad-dist 1.0 fails on inputs", "SystemExit: bye")
+
+
+def test_a_denoiser_that_takes_even_sizes_only_is_refused(third_party, neighbour, tmp_path):
+    source = DENOISER.format(result="estimate if image.shape[2] % 2 == 0 else estimate[:, :, 1:]")
+    third_party("bad-dist", "[sdabn.denoisers]\nbad = bad_net:build\n", bad_net=source)
+
+    result = sdabn("cascade", "--set", "denoiser=bad", "--run", tmp_path / "run")
+
+    assert_refused(result, "gives an estimate (1, 3, 60, 45) for an image (1, 3, 61, 45)")
+
+
+def test_a_plugin_that_hangs_is_given_up_and_the_next_ones_are_loaded(
+    third_party, neighbour, monkeypatch
+):
+    monkeypatch.setattr(inspection, "PATIENCE", 20)
+    third_party("slow-dist", "[sdabn.noises]\nslow = slow_noise:build\n",
+                slow_noise="import time\ntime.sleep(600)")  # fmt: skip
+    wanted = [e for e in inspection.survey() if e.plugin.name in ("half", "slow")]
+
+    found = {e.plugin.name: e for e in inspection.try_loading(wanted)}
+
+    assert found["slow"].state == "broken"
+    assert "does not finish loading within 20 seconds" in found["slow"].reason
+    assert found["half"].state == "ok"
+
+
+def test_what_a_plugin_prints_does_not_spoil_json(third_party):
+    source = "print('hello')\n" + FINE.replace("    return", "    print('building')\n    return")
+    third_party("loud-dist", "[sdabn.noises]\nloud = loud_noise:build\n", loud_noise=source)
+
+    result = sdabn("plugins", "check", "loud", "--json")
+
+    assert json.loads(result.stdout)["name"] == "loud"
+    assert "hello" in result.stderr
+
+
+def test_a_model_of_a_name_that_two_have_is_chosen_by_its_distribution(third_party, tmp_path):
+    shipped = registry.model_directory("street")
+    for owner in ("alpha", "beta"):
+        third_party(f"{owner}-dist", f"[sdabn.models]\nroad = {owner}_model:directory\n",
+                    **{f"{owner}_model": f"directory = {str(shipped)!r}\n"})  # fmt: skip
+
+    plain = sdabn("models", "show", "road")
+    chosen = sdabn("models", "show", "beta-dist/road", "--json")
+    rows = json.loads(sdabn("models", "list", "--json").stdout)
+
+    assert_refused(plain, "registered by alpha-dist 1.0 and beta-dist 1.0", "beta-dist/road")
+    assert chosen.exit_code == 0, chosen.stderr
+    names = {row["name"] for row in rows if row["broken"] is None}
+    assert names == {"street", "alpha-dist/road", "beta-dist/road"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -73,6 +74,26 @@ def test_poisson_noise_of_black_is_black_and_white_is_not_clipped():
     assert float(noisy("poisson", 1.0).max()) > 1
 
 
+@pytest.mark.parametrize("name", ["poisson", "poisson_gaussian"])
+@pytest.mark.parametrize("peak", ["0.001", "1e9"])
+def test_photons_may_be_as_few_and_as_many_as_is_allowed(name, peak):
+    white = noisy(name, 1.0, peak=peak)
+
+    assert bool(white.isfinite().all())
+    expected = 1 / math.sqrt(float(peak) * PIXELS)  # deviation of the mean of all pixels
+    assert float(white.mean()) == pytest.approx(1, abs=max(5 * expected, 1e-3))
+
+
+def test_clipped_and_quantised_counts_are_what_an_8_bit_file_holds():
+    image = noisy("poisson", 0.9, peak="40", clip="true", quantize="true")
+
+    levels = image * 255
+    assert torch.allclose(levels, levels.round(), atol=1e-4)
+    assert float(image.max()) == 1
+    counts = noisy("poisson", 0.9, peak="40")
+    assert float((image - counts.clamp(0, 1)).abs().max()) <= 0.5 / 255 + 1e-6
+
+
 def test_poisson_noise_takes_a_resized_image_that_dips_below_black():
     assert float(noisy("poisson", -0.01).abs().max()) == 0
 
@@ -116,6 +137,14 @@ def test_noise_leaves_the_global_random_state_and_the_clean_image_alone(name):
         ("poisson", {"peak": "0"}, "peak must be a number above 0, not 0"),
         ("poisson", {"peak": "nan"}, "peak must be a number above 0"),
         ("poisson", {"peak": "inf"}, "peak must be a number above 0"),
+        # What single precision cannot compute with would make images of values that are no numbers.
+        ("poisson", {"peak": "1e-50"}, "peak must be a number above 0, not 1e-50: from 0.001"),
+        ("poisson", {"peak": "1e20"}, r"not 1e\+20: from 0.001 to 1e\+09"),
+        ("poisson_gaussian", {"peak": "1e-50"}, r"peak must be a number above 0 \(at least 0.001"),
+        ("poisson_gaussian", {"peak": "1..1e20"}, r"peak must be at most 1e\+09, not 1..1e20"),
+        ("poisson_gaussian", {"read": "1e40"}, r"read must be at most 1e\+09, not 1e40"),
+        ("gaussian", {"sigma": "1e40"}, r"sigma must be at most 1e\+09, not 1e40"),
+        ("blind", {"peak": "1e-50"}, "peak must be a number above 0"),
     ],
 )
 def test_bad_values_are_refused(name, options, message):
@@ -188,7 +217,14 @@ def test_speckle_grows_with_the_image(value):
     assert float(noisy("speckle", 0.0).abs().max()) == 0
 
 
-@pytest.mark.parametrize("width", [0.7, 1.5, 3.0])
+def correlation(width: float, distance: int) -> float:
+    """Of noise behind a Gaussian filter at whole pixels: that of the filter with itself, moved."""
+    kernel = np.exp(-0.5 * (np.arange(-60, 61) / width) ** 2)
+    moved = np.roll(kernel, distance)
+    return float((kernel * moved).sum() / (kernel**2).sum())
+
+
+@pytest.mark.parametrize("width", [0.3, 0.5, 0.7, 1.5, 3.0])
 def test_correlated_noise_has_its_deviation_and_the_correlation_of_its_filter(width):
     noise = (noisy("correlated", 0.5, sigma="25", width=str(width)) - 0.5) * 255 / 25
 
@@ -196,9 +232,12 @@ def test_correlated_noise_has_its_deviation_and_the_correlation_of_its_filter(wi
     for distance in (1, 2, 5):
         along = float((noise[..., distance:] * noise[..., :-distance]).mean())
         down = float((noise[..., distance:, :] * noise[..., :-distance, :]).mean())
-        expected = math.exp(-(distance**2) / (4 * width**2))
-        assert along == pytest.approx(expected, abs=0.04)
-        assert down == pytest.approx(expected, abs=0.04)
+        expected = correlation(width, distance)
+        assert along == pytest.approx(expected, abs=0.015 * max(width, 1))
+        assert down == pytest.approx(expected, abs=0.015 * max(width, 1))
+        if width >= 0.8:
+            formula = math.exp(-(distance**2) / (4 * width**2))
+            assert expected == pytest.approx(formula, abs=0.005)
     edge = noise[..., :2].std() / noise[..., 200:202].std()
     assert float(edge) == pytest.approx(1, abs=0.25)
 

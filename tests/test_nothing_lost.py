@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -9,11 +10,14 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
+from fixtures_cli import files, sdabn
 
 from sdabn_cli.runs import Run
 
@@ -76,8 +80,10 @@ def test_killed_at_random_moments_it_ends_in_the_weights_of_an_uninterrupted_run
         before = {p: p.stat().st_mtime_ns for p in Path("killed").glob("*/state.pt")}
 
         def went_on(before: dict[Path, int] = before) -> bool:
-            states = Path("killed").glob("*/state.pt")
-            return any(p.stat().st_mtime_ns != before.get(p) for p in list(states) if p.exists())
+            with contextlib.suppress(FileNotFoundError):  # between the two moves of a save
+                states = list(Path("killed").glob("*/state.pt"))
+                return any(p.stat().st_mtime_ns != before.get(p) for p in states)
+            return False
 
         if not wait_for(process, went_on):
             break
@@ -97,7 +103,27 @@ def test_killed_at_random_moments_it_ends_in_the_weights_of_an_uninterrupted_run
     assert saving
     assert finished("killed") == finished("whole")
     assert losses("killed") == losses("whole")
-    assert not list(Path("killed").glob("*/.state*"))
+    assert {path.name for path in Path("killed").rglob(".*")} == {".lock"}
+
+
+def test_what_killed_trainings_have_left_is_removed_and_nothing_else(tiny_recipe):
+    command = ("cascade", "--recipe", tiny_recipe, "--run", "run", "--set", "units=1")
+    assert sdabn(*command).exit_code == 0
+    before = files(Path("run"))
+    litter = {".recipe.yaml.a1b2c3d4", ".classes.json.________", "s0/.best.safetensors.abcdefgh",
+              "s0/.state.fresh.pt.abcdefg1", "s0/state.pt", "s1/state.previous.pt",
+              "s0/pictures/.frame4-000003.png.abcdefgh", "model/.cascade.json.abcdefgh",
+              "model/.d1.safetensors.abcdefgh"}  # fmt: skip
+    mine = {".notes.abcdefgh", ".recipe.yaml.swp", "notes.txt", "s0/.mine.pt.abcdefgh",
+            "s0/.state.pt.backup", "s0/pictures/.DS_Store", "other/.recipe.yaml.a1b2c3d4",
+            "s0/deeper/state.pt", "state.pt"}  # fmt: skip
+    for name in litter | mine:
+        Path("run", name).parent.mkdir(exist_ok=True)
+        Path("run", name).write_text("x")
+
+    assert sdabn(*command).exit_code == 0
+
+    assert files(Path("run")) == before | mine
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
@@ -135,6 +161,16 @@ def test_a_second_training_in_the_same_run_directory_is_refused(tiny_recipe):
     assert first.poll() is None
     first.kill()
     first.communicate()
+
+
+def test_a_training_begins_although_someone_asks_at_that_moment_whether_it_runs():
+    run = Run(Path("run"))
+    run.lock().release()
+    asking = FileLock("run/.lock", thread_local=False)  # as ``sdabn runs`` takes it, for a moment
+    asking.acquire()
+    threading.Timer(0.3, asking.release).start()
+
+    run.lock().release()  # raises an error if it is refused
 
 
 def test_a_full_disk_keeps_the_last_good_state(tiny_recipe):

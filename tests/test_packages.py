@@ -47,7 +47,6 @@ def install(python: Path, *arguments: object) -> None:
         "--no-build-isolation", "--disable-pip-version-check", *arguments)  # fmt: skip
 
 
-@pytest.mark.slow
 def test_new_packages_pass_their_own_tests_and_the_check(environment, tmp_path):
     folders = [tmp_path / f"sdabn-my-{kind}" for kind in KINDS]
     for kind, folder in zip(KINDS, folders, strict=True):
@@ -77,7 +76,6 @@ TINY = (
 )  # fmt: skip
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("editable", [False, True], ids=["wheel", "editable"])
 def test_a_package_made_elsewhere_trains_a_unit_on_scenes_and_runs(environment, tmp_path, editable):
     packages = {kind: tmp_path / f"sdabn-their-{kind}" for kind in ("segmenter", "denoiser")}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -10,21 +11,25 @@ from pathlib import Path
 
 import pytest
 import torch
+from fixtures_cli import sdabn
 from fixtures_report import pictures, read
 from torch import Tensor, nn
 
-from sdabn_cli import networks
+from sdabn_cli import networks, training
 from sdabn_cli.batchnorm import SYNCHRONIZED
 from sdabn_cli.device import Compute
 from sdabn_cli.errors import SdabnError
 from sdabn_cli.processes import Processes
+from sdabn_cli.schedule import Stage
 
 #: torchrun takes ``--run`` for its own option ``--run-path`` unless ``--`` stands before it.
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "--",
             "sdabn_cli")  # fmt: skip
-ACCELERATE = ("-m", "accelerate.commands.launch", "--cpu", "--num_processes=2", "--num_machines=1",
-              "--mixed_precision=no", "--dynamo_backend=no", "--main_process_port=0",
-              "-m", "sdabn_cli")  # fmt: skip
+#: ``--cpu`` would start one process alone; several on processors are started by this as well.
+#: The precision is the recipe's, whatever the launcher is told.
+ACCELERATE = ("-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes=2",
+              "--num_machines=1", "--mixed_precision=bf16", "--dynamo_backend=no",
+              "--main_process_port=0", "-m", "sdabn_cli")  # fmt: skip
 ALONE = ("-m", "sdabn_cli")
 
 #: Twenty steps of every stage, in batches of four; labels of some classes count more than others.
@@ -57,17 +62,30 @@ def largest_difference(first: dict[str, Tensor], second: dict[str, Tensor]) -> f
 @pytest.mark.parametrize("launcher", [TORCHRUN, ACCELERATE], ids=["torchrun", "accelerate"])
 def test_two_processes_learn_the_same_weights_as_one_and_measure_the_same(tiny_recipe, launcher):
     cascade = ["cascade", "--recipe", tiny_recipe, "--device", "cpu", "--json", *SETTINGS]
+    if watched := importlib.util.find_spec("tensorboard"):
+        cascade += ["--set", "tensorboard=true"]
 
     alone = start(*ALONE, *cascade, "--run", "alone")
     both = start(*launcher, *cascade, "--run", "both")
 
     assert alone.returncode == 0, alone.stderr
     assert both.returncode == 0, both.stderr
+    assert "2 processes" in both.stderr
+    assert "processes" not in alone.stderr
     for stage in ("s0", "s1", "d1"):
         assert largest_difference(weights("alone", stage), weights("both", stage)) < 1e-5
     # The first process alone prints.
     assert [stage["status"] for stage in json.loads(both.stdout)["stages"]] == ["finished"] * 3
     assert both.stderr.count("s1: finished") == 1
+
+    # Each of the two has validated one image, and both are shown.
+    if watched:
+        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+        for run in ("alone", "both"):
+            events = EventAccumulator(f"{run}/s1/tensorboard").Reload()
+            assert events.Tags()["images"] == ["frame4", "frame5"]
+            assert [event.step for event in events.Images("frame5")] == [20]
 
     if launcher is TORCHRUN:
         root = Path(tiny_recipe).parent / "camvid"
@@ -86,10 +104,85 @@ def test_two_processes_learn_the_same_weights_as_one_and_measure_the_same(tiny_r
         assert len(again) == 2
 
 
-def test_a_batch_computed_in_parts_teaches_the_same_where_batches_are_not_normalised(opened):
-    from sdabn_cli import training
-    from sdabn_cli.schedule import Stage
+#: The segmenter ``tiny`` with parameters that its result does not depend on.
+SPARE = """
+from torch import nn
+from tiny_plugins import Segmenter
 
+class Spare(Segmenter):
+    def __init__(self, num_classes, in_channels):
+        super().__init__(num_classes, in_channels, 0.0, 0)
+        self.spare = nn.Linear(3, 2)
+
+def build(*, num_classes: int, in_channels: int = 3) -> nn.Module:
+    return Spare(num_classes, in_channels)
+"""
+
+
+def test_networks_with_unused_parameters_learn_the_same_over_two_processes(
+    tiny_recipe, third_party
+):
+    third_party("sdabn-spare", "[sdabn.segmenters]\nspare = spare:build\n", spare=SPARE)
+    stage = ["train-stage", "--index", "0", "--kind", "seg", "--recipe", tiny_recipe, *SETTINGS,
+             "--device", "cpu", "--set", "segmenter=spare"]  # fmt: skip
+
+    alone = sdabn(*stage, "--run", "alone")
+    both = start(*TORCHRUN, *stage, "--run", "both")
+
+    assert alone.exit_code == 0, alone.stderr
+    assert both.returncode == 0, both.stderr
+    assert largest_difference(weights("alone", "s0"), weights("both", "s0")) < 1e-5
+
+
+#: The built-in networks in double precision, where rounding is too small to be amplified.
+EXACT = """
+from torch import nn
+from sdabn_plugins import ddfn, hrnet
+
+class Exact(nn.Module):
+    def __init__(self, network):
+        super().__init__()
+        self.network = network.double()
+
+    def forward(self, image, *condition):
+        return self.network(image.double(), *condition)
+
+def segmenter(*, num_classes: int, in_channels: int = 3) -> nn.Module:
+    return Exact(hrnet.build(num_classes=num_classes, variant="w18_small"))
+
+def denoiser(*, condition_channels: int, in_channels: int = 3) -> nn.Module:
+    return Exact(ddfn.build(condition_channels=condition_channels))
+"""
+
+
+def test_real_networks_learn_over_two_processes_what_they_learn_in_one(tiny_recipe, third_party):
+    third_party(
+        "sdabn-exact",
+        """
+        [sdabn.segmenters]
+        exact = exact:segmenter
+        [sdabn.denoisers]
+        exact = exact:denoiser
+        """,
+        exact=EXACT,
+    )
+    cascade = ["cascade", "--recipe", tiny_recipe, "--device", "cpu"]
+    for setting in ("units=1", "condition=none", "segmenter=exact", "denoiser=exact",
+                    "segment.batch_size=4", "denoise.batch_size=4"):  # fmt: skip
+        cascade += ["--set", setting]
+
+    alone = start(*ALONE, *cascade, "--run", "alone")
+    both = start(*TORCHRUN, *cascade, "--run", "both")
+
+    assert (alone.returncode, both.returncode) == (0, 0), alone.stderr + both.stderr
+    # The loss of segmenters is computed in single precision, whatever the network's is.
+    for stage, tolerance in (("s0", 1e-6), ("d1", 1e-12)):
+        one, two = weights("alone", stage), weights("both", stage)
+        assert torch.float64 in {tensor.dtype for tensor in one.values()}
+        assert largest_difference(one, two) < tolerance
+
+
+def test_a_batch_computed_in_parts_teaches_the_same_where_batches_are_not_normalised(opened):
     for run, parts in (("whole", 1), ("parts", 2)):
         job = opened("units=1", "denoise.steps=20", f"denoise.accumulate={parts}", run=run)
         for name in ("s0", "s1", "d1"):

@@ -172,6 +172,38 @@ def test_overrides_reach_every_depth():
     assert loaded.denoiser.options == {"blocks": 3}
 
 
+@pytest.mark.parametrize("given", ["segment.steps=10", "segment={steps: 10, batch_size: 2, "
+                         "crop: [8, 8], optimizer: sgd, learning_rate: 0.1}"])  # fmt: skip
+def test_an_override_of_a_group_counts_for_stages_that_the_file_sets_apart(given):
+    own = {"s0": {"steps": 250, "power": 0.5}, "s1": {"steps": 100}, "d1": {"steps": 200}}
+    name = write(changed("stages", own))
+
+    loaded = recipe.load(name, [given])
+
+    steps = {id_: loaded.for_stage(Stage.parse(id_)).steps for id_ in ("s0", "s1", "s2", "d1")}
+    assert steps == {"s0": 10, "s1": 10, "s2": 10, "d1": 200}
+    assert loaded.for_stage(Stage.parse("s0")).power == 0.5
+    assert recipe.validate(yaml.safe_load(recipe.dump(loaded)), source="again") == loaded
+
+
+@pytest.mark.parametrize("stage_first", [True, False])
+def test_an_override_of_a_single_stage_counts_more_than_one_of_its_group(stage_first):
+    given = ["stages.s0.steps=3", "segment.steps=10"]
+    name = write(changed("stages", {"s0": {"steps": 250}, "s1": {"steps": 100}}))
+
+    loaded = recipe.load(name, given if stage_first else given[::-1])
+
+    assert [loaded.for_stage(Stage.parse(id_)).steps for id_ in ("s0", "s1")] == [3, 10]
+
+
+def test_the_default_recipe_follows_an_override_in_every_stage():
+    loaded = recipe.load(recipe.DEFAULT_RECIPE, ["segment.steps=10", "denoise.steps=20"])
+
+    assert {(s.kind, loaded.for_stage(s).steps) for s in stages(3)} == {
+        ("seg", 10), ("denoise", 20),
+    }  # fmt: skip
+
+
 def test_overrides_leave_the_recipe_file_and_a_second_loading_alone():
     name = write(content())
     recipe.load(name, ["segment.steps=999", "noise.options.sigma=1"])

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import pytest
+import torch
+from fixtures_cli import assert_refused, sdabn
 
 from sdabn_cli import training
+from sdabn_cli.errors import SdabnError
 from sdabn_cli.job import Training
 from sdabn_cli.runs import Run
 from sdabn_cli.schedule import Stage
@@ -76,6 +80,95 @@ def test_a_truncated_state_is_noticed_and_the_one_before_it_used(opened, watcher
     assert len(watcher.warnings) == 1
     assert "state.pt is damaged" in watcher.warnings[0]
     assert all_weights("run") == all_weights("whole")
+
+
+def stopped(opened, watcher, *settings: str) -> Path:
+    """Directory of a stage that was stopped with a state of step 3 and one of step 2."""
+    watcher.stop_at = ("s0", 4)
+    with pytest.raises(Exception, match="power cut"):
+        train(opened("segment.steps=5", *settings), "s0")
+    watcher.stop_at = None
+    return Path("run/s0")
+
+
+def same(first: object, second: object) -> bool:
+    if isinstance(first, torch.Tensor):
+        return isinstance(second, torch.Tensor) and torch.equal(first, second)
+    if isinstance(first, dict):
+        return first.keys() == second.keys() and all(same(first[k], second[k]) for k in first)
+    return first == second
+
+
+def test_a_state_with_a_flipped_bit_is_never_taken_for_what_was_saved(opened, watcher):
+    folder = stopped(opened, watcher, "segment.optimizer=adam")
+    directory = Run(Path("run")).stage("s0")
+    state = folder / "state.pt"
+    content = state.read_bytes()
+    whole, _ = directory.load_state()
+    places = random.Random(3)
+    damaged = 0
+
+    for _ in range(300):
+        spoilt = bytearray(content)
+        spoilt[places.randrange(len(content))] ^= 1 << places.randrange(8)
+        state.write_bytes(spoilt)
+        found, warnings = directory.load_state()
+        assert warnings in ([], [f"{state} is damaged and is removed."])
+        assert found["step"] == (2 if warnings else 3)
+        assert warnings or same(found, whole)
+        damaged += bool(warnings)
+
+    assert damaged > 100
+
+
+@pytest.mark.parametrize("key", ["judge", "step", "network", "lap_loss"])
+def test_a_state_that_lacks_something_is_noticed_and_the_one_before_it_used(opened, watcher, key):
+    state = stopped(opened, watcher) / "state.pt"
+    content = torch.load(state, weights_only=True)
+    del content[key]
+    torch.save(content, state)
+
+    train(opened("segment.steps=5"), "s0")
+
+    assert watcher.starts[-1] == ("s0", 2)
+    assert ["state.pt is damaged" in warning for warning in watcher.warnings] == [True]
+
+
+def test_a_state_of_another_network_is_called_so_and_kept(opened, watcher):
+    state = stopped(opened, watcher) / "state.pt"
+    content = torch.load(state, weights_only=True)
+    content["network"]["head.weight"] = torch.zeros(3, 3)
+    torch.save(content, state)
+
+    with pytest.raises(SdabnError, match="is of another network") as caught:
+        train(opened("segment.steps=5"), "s0")
+
+    assert "size mismatch for head.weight" in caught.value.problem
+    assert state.is_file()
+
+
+def test_a_spoilt_log_is_read_as_far_as_it_can_be(opened, watcher):
+    log = stopped(opened, watcher) / "metrics.jsonl"
+    lines = log.read_bytes().splitlines(keepends=True)
+    log.write_bytes(lines[0] + b'\xff\xfe\x00\n[1]\n{"step": "2"}\n' + b"".join(lines[1:]))
+
+    train(opened("segment.steps=5"), "s0")
+
+    entries = Run(Path("run")).stage("s0").read_log()
+    assert [entry["step"] for entry in entries if "loss" in entry] == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b'["a', b"{}", b"[1]"])
+def test_spoilt_classes_are_called_damaged(tiny_recipe, content):
+    command = ["train-stage", "--index", 0, "--kind", "seg", "--recipe", tiny_recipe]
+    assert sdabn(*command, "--run", "run").exit_code == 0
+    Path("run/classes.json").write_bytes(content)
+
+    assert_refused(sdabn(*command, "--run", "run"), "run/classes.json is damaged", "Remove it")
+
+    Path("run/classes.json").unlink()
+    assert sdabn(*command, "--run", "run").exit_code == 0
+    assert Path("run/classes.json").is_file()
 
 
 def test_a_stage_without_a_readable_state_begins_again(opened, watcher):

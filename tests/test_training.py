@@ -235,6 +235,29 @@ def test_a_directory_of_other_files_is_refused(opened):
         opened()
 
 
+@pytest.mark.parametrize("kept", ["recipe.yaml", "classes.json"])
+def test_a_run_that_was_killed_while_it_was_claimed_goes_on(opened, kept):
+    opened(run="whole")
+    Path("run").mkdir()
+    shutil.copy(f"whole/{kept}", "run")
+
+    train(opened(), "s0")
+
+    for name in ("recipe.yaml", "classes.json"):
+        assert Path("run", name).read_bytes() == Path("whole", name).read_bytes()
+
+
+def test_classes_of_something_else_are_no_run_and_are_left_alone(opened):
+    Path("run").mkdir()
+    Path("run/classes.json").write_text('["mine"]')
+
+    with pytest.raises(SdabnError, match="is not empty and holds no run"):
+        opened()
+
+    assert Path("run/classes.json").read_text() == '["mine"]'
+    assert len(list(Path("run").iterdir())) == 1
+
+
 def test_a_label_outside_the_classes_stops_before_anything_is_written(opened, camvid_tree):
     path = camvid_tree / "valannot" / "frame5.png"
     labels = np.array(Image.open(path))

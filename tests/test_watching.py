@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +22,7 @@ from sdabn_cli.stopping import Judge
 
 #: A learning rate so large that a denoiser gets worse and worse.
 WORSE = ("units=1", "denoise.steps=8", "denoise.optimizer=sgd", "denoise.momentum=0",
-         "denoise.learning_rate=0.3", "denoise.final_learning_rate=0.3",
+         "denoise.learning_rate=0.01", "denoise.final_learning_rate=0.01",
          "denoise.validate_every=1")  # fmt: skip
 
 
@@ -175,3 +177,40 @@ def test_event_files_hold_the_figures_of_the_log_and_the_pictures(opened, watche
     assert [event.step for event in events.Scalars("validation/miou")] == [3, 6]
     assert {event.step for event in events.Images("frame4")} == {3, 6}
     assert np.isfinite(list(shown.values())).all()
+
+
+@contextlib.contextmanager
+def files_of_at_most(size: int):
+    """A limit on the size of files stands for a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_disk_too_full_for_event_files_is_warned_of_once(opened, watcher, capfd):
+    pytest.importorskip("tensorboard")
+    job = opened("tensorboard=true", "segment.steps=40", "segment.save_every=40")
+
+    with files_of_at_most(12_000):  # enough for states and logs
+        train(job, "s0")
+
+    assert job.run.stage("s0").status == "finished"
+    [warning] = watcher.warnings
+    assert "event files in run/s0/tensorboard cannot be written any more" in warning
+    assert "File too large" in warning
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_place_where_no_event_file_can_be_is_warned_of_once(opened, watcher):
+    pytest.importorskip("tensorboard")
+    job = opened("tensorboard=true", "units=1")
+    Path("run/s0").mkdir()
+    Path("run/s0/tensorboard").write_text("mine")
+
+    train(job, "s0")
+
+    assert len(watcher.warnings) == 1
+    assert Path("run/s0/tensorboard").read_text() == "mine"

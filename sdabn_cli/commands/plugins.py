@@ -20,7 +20,7 @@ Spec = Annotated[
 Kind = Annotated[
     str | None,
     typer.Option(
-        help="segmenter, denoiser, noise, dataset or model; needed where several have the name.",
+        help="segmenter, denoiser, noise, dataset or model; all that have the name by default.",
         show_default=False,
     ),
 ]
@@ -124,11 +124,17 @@ def check_plugin(
             if not json:
                 reason = f": {outcome.reason}" if outcome.reason else ""
                 say(f"  {outcome.state:7} {outcome.check}{reason}")
-    failed = sum(result["state"] == "failed" for result in results)
+    failed, skipped = (
+        sum(result["state"] == state for result in results) for state in ("failed", "skipped")
+    )
     if json:
         emit({"name": name, "passed": failed == 0, "checks": results})
     else:
-        say(f"{failed} of {len(results)} checks failed." if failed else "The contract is kept.")
+        left = f" {skipped} of {len(results)} checks do not apply, see above." if skipped else ""
+        verdict = (
+            f"{failed} of {len(results)} checks failed." if failed else "The contract is kept."
+        )
+        say(verdict + left)
     if failed:
         raise typer.Exit(1)
 

@@ -113,6 +113,7 @@ def images_and_labels_can_be_decoded(subject: Subject) -> None:
         for index in _chosen(opened):
             image, labels = data.decode(opened[index], opened)
             name = opened[index].name
+            require(image.dtype in (np.uint8, np.uint16), f"{name}: the image is {image.dtype}")
             require(image.ndim == 3 and image.shape[2] == 3, f"{name}: the image is {image.shape}")
             require(labels.shape == image.shape[:2], f"{name}: labels are {labels.shape}")
 

@@ -37,9 +37,12 @@ def _is_guided(subject: Subject) -> bool:
 
 
 def _condition(image: Tensor, seed: int = 0) -> Tensor:
-    """Probabilities (N, K, H, W), the same for every image of a batch."""
-    logits = 4 * random(1, CLASSES, *image.shape[-2:], seed=10 + seed)
-    return torch.softmax(logits, dim=1).expand(len(image), -1, -1, -1)
+    """Probabilities (N, K, H, W), others for every image of a batch."""
+    logits = [
+        4 * random(1, CLASSES, *image.shape[-2:], seed=10 + seed + 100 * number)
+        for number in range(len(image))
+    ]
+    return torch.softmax(torch.cat(logits), dim=1)
 
 
 def _run(module: nn.Module, image: Tensor) -> Tensor:
@@ -129,7 +132,13 @@ def it_runs_in_bfloat16(subject: Subject) -> None:
 
 def its_receptive_field_is_true(subject: Subject) -> None:
     """What it declares is what a gradient finds: tiles with that halo give the whole's result."""
-    modules.check_receptive_field(_build(subject), _run)
+    guided = CLASSES if _is_guided(subject) else 0
+
+    def run(module: nn.Module, stacked: Tensor) -> Tensor:
+        """Image and condition side by side, so that both are looked at."""
+        return module(stacked[:, :3], stacked[:, 3:] if guided else None)
+
+    modules.check_receptive_field(_build(subject), run, channels=3 + guided)
 
 
 CHECKS = (

@@ -120,8 +120,17 @@ def check_bfloat16(module: nn.Module, run: Run) -> None:
     require(finite(output), "the result is not finite in bfloat16")
 
 
-def check_receptive_field(module: nn.Module, run: Run) -> None:
-    """No pixel further away than the declared receptive field reaches the middle of the result."""
+def check_receptive_field(
+    module: nn.Module, run: Run, *, channels: int = 3, stride: int = 1
+) -> None:
+    """No pixel further away than the declared receptive field reaches the middle of the result.
+
+    Args:
+        module: The network.
+        run: Runs it.
+        channels: Channels of its input.
+        stride: Pixels after which its phases repeat; several of them are looked at.
+    """
     reach = getattr(module, "receptive_field", None)
     if reach is None:
         raise NotApplicable("it declares no receptive field: it may see the whole image")
@@ -129,10 +138,16 @@ def check_receptive_field(module: nn.Module, run: Run) -> None:
         isinstance(reach, int) and reach >= 0,
         f"receptive_field is {reach!r}: a number of pixels to each side, or None",
     )
-    side = -(-(2 * reach + 33) // SIDE) * SIDE  # whole strides, with room outside the field
-    image = random(1, 3, side, side).requires_grad_(True)
+    # Whole strides, with room outside the field.
+    side = -(-(2 * (reach + stride) + 33) // SIDE) * SIDE
+    for phase in sorted({*range(0, stride, max(1, stride // 8)), stride - 1}):
+        _check_reach(module, run, random(1, channels, side, side), side // 2 + phase, reach)
+
+
+def _check_reach(module: nn.Module, run: Run, image: Tensor, middle: int, reach: int) -> None:
+    """What reaches one pixel of the result, on the diagonal, lies within the declared field."""
+    image = image.requires_grad_(True)
     output = run(module.eval(), image)
-    middle = side // 2
     weights = torch.randn(output.shape[1], generator=torch.Generator().manual_seed(2))
     (output[0, :, middle, middle] * weights).sum().backward()
     influence = image.grad[0].abs().amax(0)

@@ -94,7 +94,8 @@ def it_runs_in_bfloat16(subject: Subject) -> None:
 
 def its_receptive_field_is_true(subject: Subject) -> None:
     """What it declares is what a gradient finds."""
-    modules.check_receptive_field(_build(subject), segment)
+    module = _build(subject)
+    modules.check_receptive_field(module, segment, stride=stride_of(module))
 
 
 CHECKS = (

@@ -103,16 +103,22 @@ def without_network() -> Iterator[None]:
         ContractError: At the attempt.
     """
 
-    def refuse(*arguments: Any, **_: Any) -> Any:
-        target = next((a for a in arguments if not isinstance(a, socket.socket)), "")
-        raise ContractError(f"it reaches for the network ({target}): weights come from files")
+    attempts: list[Any] = []
 
-    kept = socket.socket.connect, socket.getaddrinfo
-    socket.socket.connect, socket.getaddrinfo = refuse, refuse
+    def refuse(*arguments: Any, **_: Any) -> Any:
+        attempts.append(next((a for a in arguments if not isinstance(a, socket.socket)), ""))
+        raise OSError("there is no network in a check of the contract")
+
+    kept = socket.socket.connect, socket.socket.connect_ex, socket.getaddrinfo
+    socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = refuse
     try:
         yield
     finally:
-        socket.socket.connect, socket.getaddrinfo = kept
+        socket.socket.connect, socket.socket.connect_ex, socket.getaddrinfo = kept
+        # Also where the plug-in has caught the refusal itself.
+        require(
+            not attempts, f"it reaches for the network ({attempts[:1]}): weights come from files"
+        )
 
 
 @contextlib.contextmanager
@@ -130,6 +136,10 @@ def settings_of_torch_kept() -> Iterator[None]:
         torch.set_default_dtype(before["default dtype"])
         torch.set_grad_enabled(before["gradients"])
         torch.set_num_threads(before["threads"])
+        torch.set_default_device(before["default device"])
+        torch.use_deterministic_algorithms(before["deterministic algorithms"])
+        torch.set_float32_matmul_precision(before["precision of products"])
+        torch.backends.cudnn.benchmark = before["cudnn.benchmark"]
     changed = [name for name in before if before[name] != after[name]]
     require(not changed, f"it changes torch's settings for everybody: {', '.join(changed)}")
 
@@ -141,4 +151,6 @@ def _settings() -> dict[str, Any]:
         "gradients": torch.is_grad_enabled(),
         "threads": torch.get_num_threads(),
         "deterministic algorithms": torch.are_deterministic_algorithms_enabled(),
+        "precision of products": torch.get_float32_matmul_precision(),
+        "cudnn.benchmark": torch.backends.cudnn.benchmark,
     }
