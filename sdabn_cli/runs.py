@@ -25,7 +25,7 @@ from typing import Any
 import torch
 from filelock import FileLock, Timeout
 
-from sdabn_cli import given, journal, networks, statefiles, states
+from sdabn_cli import given, journal, networks, origin, statefiles, states
 from sdabn_cli import recipe as recipes
 from sdabn_cli.description import DESCRIPTION
 from sdabn_cli.errors import SdabnError
@@ -162,6 +162,7 @@ class Run:
         """Remove what trainings that were killed have left half-written; call it under the lock."""
         sweep(self.path, RECIPE, CLASSES)
         sweep(self.model, DESCRIPTION, "*.safetensors")
+        sweep(self.path / origin.FOLDER, "*.json", "*.safetensors")
         for stage in self._stages():
             self.stage(stage).tidy()
 

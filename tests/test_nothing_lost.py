@@ -113,7 +113,7 @@ def test_what_killed_trainings_have_left_is_removed_and_nothing_else(tiny_recipe
     litter = {".recipe.yaml.a1b2c3d4", ".classes.json.________", "s0/.best.safetensors.abcdefgh",
               "s0/.state.fresh.pt.abcdefg1", "s0/state.pt", "s1/state.previous.pt",
               "s0/pictures/.frame4-000003.png.abcdefgh", "model/.cascade.json.abcdefgh",
-              "model/.d1.safetensors.abcdefgh"}  # fmt: skip
+              "model/.d1.safetensors.abcdefgh", "init/.segmenter.json.abcdefgh"}  # fmt: skip
     mine = {".notes.abcdefgh", ".recipe.yaml.swp", "notes.txt", "s0/.mine.pt.abcdefgh",
             "s0/.state.pt.backup", "s0/pictures/.DS_Store", "other/.recipe.yaml.a1b2c3d4",
             "s0/deeper/state.pt", "state.pt"}  # fmt: skip
