@@ -89,7 +89,6 @@ def create(
                 reasons.append(_first_line(error))
         else:
             _guard_single_values(network)
-            _settle(network, in_channels, stride)
             return Fitted(network, stride, unused)
     given = f" at depth {depths[0]}" if len(depths) == 1 and depths[0] is not None else ""
     raise ValueError(
@@ -269,26 +268,6 @@ def _unused(network: nn.Module, in_channels: int, stride: int) -> frozenset[str]
     with torch.inference_mode(False), torch.enable_grad():
         _run(tried, in_channels, 2, size, size).sum().backward()
     return frozenset(n for n, parameter in tried.named_parameters() if parameter.grad is None)
-
-
-def _settle(network: nn.Module, in_channels: int, stride: int) -> None:
-    """Give every batch norm the statistics of its own inputs, of noise of different brightness.
-
-    Fresh ones assume a mean of 0 and a variance of 1. In evaluation what a random encoder lets
-    through then fades by a factor of up to 100 a stage, or grows, until training has moved them.
-    """
-    norms = [m for m in network.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
-    if not norms or any(parameter.is_meta for parameter in network.parameters()):
-        return
-    momenta, size = [norm.momentum for norm in norms], stride * -(-64 // stride)
-    with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        for norm in norms:
-            norm.momentum = 1.0
-        network.train()(torch.rand(4, in_channels, size, size) * torch.rand(4, in_channels, 1, 1))
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
-        norm.num_batches_tracked.zero_()
 
 
 def _guard_single_values(network: nn.Module) -> None:

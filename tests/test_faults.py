@@ -417,7 +417,7 @@ def test_a_denoiser_that_takes_even_sizes_only_is_refused(third_party, neighbour
 def test_a_plugin_that_hangs_is_given_up_and_the_next_ones_are_loaded(
     third_party, neighbour, monkeypatch
 ):
-    monkeypatch.setattr(inspection, "PATIENCE", 20)
+    monkeypatch.setattr(inspection, "PATIENCE", 8)
     third_party("slow-dist", "[sdabn.noises]\nslow = slow_noise:build\n",
                 slow_noise="import time\ntime.sleep(600)")  # fmt: skip
     wanted = [e for e in inspection.survey() if e.plugin.name in ("half", "slow")]
@@ -425,7 +425,7 @@ def test_a_plugin_that_hangs_is_given_up_and_the_next_ones_are_loaded(
     found = {e.plugin.name: e for e in inspection.try_loading(wanted)}
 
     assert found["slow"].state == "broken"
-    assert "does not finish loading within 20 seconds" in found["slow"].reason
+    assert "does not finish loading within 8 seconds" in found["slow"].reason
     assert found["half"].state == "ok"
 
 

@@ -55,6 +55,7 @@ def wait_for(process: subprocess.Popen[str], happened: Callable[[], object]) -> 
     while process.poll() is None:
         if happened():
             return True
+        time.sleep(0.001)  # often enough to catch a save, and the processor is the other's
     return False
 
 
