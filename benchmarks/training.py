@@ -26,7 +26,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sdabn_cli import device, networks, recipe, registry, training
+from sdabn_cli import device, networks, recipefiles, registry, training
 from sdabn_cli.assembly import frozen_prefix
 from sdabn_cli.cascade import segment, strengthen
 from sdabn_cli.console import TrainingDisplay, show_table
@@ -75,7 +75,7 @@ def settings(options: argparse.Namespace, folder: Path) -> Recipe:
     if root is None:
         root = draw_scenes(folder / "scenes")
         changes.append("data.dataset=folder")
-    return recipe.load("camvid/awgn50-cpu", changes, data__root=str(root))
+    return recipefiles.load("camvid/awgn50-cpu", changes, data__root=str(root))
 
 
 def draw_scenes(root: Path) -> Path:

@@ -10,8 +10,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from sdabn_cli import description, hub, origin, registry, sources
-from sdabn_cli import recipe as recipes
+from sdabn_cli import description, hub, origin, recipefiles, registry, sources
 from sdabn_cli.choices import NetworkChoice
 from sdabn_cli.errors import SdabnError
 from sdabn_cli.origin import ROLES, Origin
@@ -105,7 +104,7 @@ def _in_run(init: str, run: Path, kind: str) -> Source:
             f"The run {run} has no finished stage {stage}, whose weights are wanted.",
             f"Finish it (sdabn cascade --run {run}), or give a weight file.",
         )
-    chosen = recipes.read_resolved(run / "recipe.yaml").network(kind)
+    chosen = recipefiles.read_resolved(run / "recipe.yaml").network(kind)
     try:
         classes = json.loads((run / "classes.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -10,8 +10,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from sdabn_cli import journal, origin, statefiles
-from sdabn_cli import recipe as recipes
+from sdabn_cli import journal, origin, recipefiles, statefiles
 from sdabn_cli.errors import SdabnError
 from sdabn_cli.recipe import Recipe
 from sdabn_cli.schedule import Stage, stages
@@ -58,7 +57,7 @@ def describe(path: Path) -> dict[str, Any]:
         None.
     """
     try:
-        recipe = recipes.read_resolved(path / "recipe.yaml")
+        recipe = recipefiles.read_resolved(path / "recipe.yaml")
     except SdabnError as error:
         return {"run": str(path), "damaged": error.problem}
     busy = is_busy(path)

@@ -25,8 +25,16 @@ from typing import Any
 import torch
 from filelock import FileLock, Timeout
 
-from sdabn_cli import given, journal, networks, origin, statefiles, states
-from sdabn_cli import recipe as recipes
+from sdabn_cli import (
+    changes,
+    given,
+    journal,
+    networks,
+    origin,
+    recipefiles,
+    statefiles,
+    states,
+)
 from sdabn_cli.description import DESCRIPTION
 from sdabn_cli.errors import SdabnError
 from sdabn_cli.files import sweep, write_together
@@ -77,7 +85,7 @@ class Run:
                 raise self._no_run()
             return
         old, new = given.by_content(self.read_recipe(), recipe, self.path)
-        changed = recipes.differences(old, new, self.begun())
+        changed = changes.differences(old, new, self.begun())
         if changed:
             raise SdabnError(
                 f"The run directory {self.path} belongs to another recipe:\n" + "\n".join(changed),
@@ -175,14 +183,14 @@ class Run:
         path = self.path / RECIPE
         if not path.is_file():
             raise SdabnError(f"{self.path} is not a run directory: it holds no {RECIPE}.")
-        return recipes.read_resolved(path)
+        return recipefiles.read_resolved(path)
 
     def claim(self, recipe: Recipe, classes: Sequence[str]) -> None:
         """Record recipe and classes; call ``check_recipe`` and ``check_classes`` first.
 
         The recipe takes its place first: a directory with it is a run, with classes or without.
         """
-        text, names = recipes.dump(recipe), json.dumps(list(classes))
+        text, names = recipefiles.dump(recipe), json.dumps(list(classes))
         write_together(
             {
                 self.path / RECIPE: lambda file: file.write(text.encode()),

@@ -12,7 +12,7 @@ import fixtures_hub
 import pytest
 import torch
 
-from sdabn_cli import discovery, recipe, training
+from sdabn_cli import discovery, recipefiles, training
 from sdabn_cli.device import Compute
 from sdabn_cli.job import Training
 from sdabn_cli.runs import Run
@@ -223,7 +223,7 @@ def opened(tiny_recipe: str, watcher: Recorder) -> Iterator[Callable[..., Traini
     stack = contextlib.ExitStack()
 
     def open_training(*overrides: str, run: str = "run") -> Training:
-        settings = recipe.load(tiny_recipe, overrides)
+        settings = recipefiles.load(tiny_recipe, overrides)
         return stack.enter_context(training.opened(settings, Run(Path(run)), cpu, watcher))
 
     with stack:

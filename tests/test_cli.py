@@ -14,7 +14,7 @@ import typer
 from fixtures_cli import assert_refused, files, flat, sdabn
 
 import sdabn_cli
-from sdabn_cli import recipe
+from sdabn_cli import recipefiles
 from sdabn_cli.commands import app
 
 HEAVY = ("torch", "timm", "numpy", "pydantic")
@@ -144,7 +144,7 @@ def test_plugins_list_without_json_leaves_stdout_to_programs():
 def test_recipes_list_gives_every_shipped_recipe():
     result = sdabn("recipes", "list", "--json")
 
-    assert json.loads(result.stdout) == recipe.names()
+    assert json.loads(result.stdout) == recipefiles.names()
     assert {"scenes/quickstart", "camvid/awgn50", "camvid/awgn50-cpu", "cityscapes/awgn50"} <= set(
         json.loads(result.stdout)
     )
@@ -153,10 +153,10 @@ def test_recipes_list_gives_every_shipped_recipe():
 def test_recipes_show_prints_the_file_as_it_is():
     result = sdabn("recipes", "show", "camvid/awgn50")
 
-    assert result.stdout == recipe.path_of("camvid/awgn50").read_text(encoding="utf-8")
+    assert result.stdout == recipefiles.path_of("camvid/awgn50").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", recipe.names())
+@pytest.mark.parametrize("name", recipefiles.names())
 def test_every_shipped_recipe_passes_its_check_without_data(name):
     result = sdabn("recipes", "check", name)
 
@@ -171,7 +171,7 @@ def test_recipes_copy_writes_the_same_recipe_once():
 
     assert first.exit_code == 0
     assert "sdabn cascade --recipe mine/own.yaml" in first.stderr
-    assert copied == recipe.path_of("camvid/awgn50").read_bytes()
+    assert copied == recipefiles.path_of("camvid/awgn50").read_bytes()
     assert_refused(again, "mine/own.yaml exists already")
     assert Path("mine/own.yaml").read_bytes() == copied
     assert files(Path("mine")) == {"own.yaml"}

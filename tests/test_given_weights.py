@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from test_processes import TORCHRUN, start
 from torch import Tensor
 
-from sdabn_cli import networks, recipe
+from sdabn_cli import networks, recipefiles
 
 CLASSES = 11
 
@@ -483,15 +483,15 @@ def test_given_weights_stand_in_recipes_beside_name_and_options(tiny_recipe):
         checked = sdabn("recipes", "check", name)
         assert checked.exit_code == 0, checked.stderr
         assert planned(name)["s0"]["status"] == "given"
-    assert str(recipe.load("child.yaml").segmenter) == "tiny"
-    assert str(recipe.load("mine.yaml").segmenter) == "tiny:dropout=0.5"
+    assert str(recipefiles.load("child.yaml").segmenter) == "tiny"
+    assert str(recipefiles.load("mine.yaml").segmenter) == "tiny:dropout=0.5"
 
 
 def test_a_network_and_its_weights_may_be_set_in_any_order(tiny_recipe):
     settings = ["segmenter.init=own.pt", "segmenter=tiny:dropout=0.5"]
 
     for order in (settings, settings[::-1]):
-        chosen = recipe.load(tiny_recipe, order).segmenter
+        chosen = recipefiles.load(tiny_recipe, order).segmenter
         assert (str(chosen), chosen.init) == ("tiny:dropout=0.5", "own.pt")
 
 

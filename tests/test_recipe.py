@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from sdabn_cli import recipe
+from sdabn_cli import changes, recipe, recipefiles
 from sdabn_cli.errors import SdabnError
 from sdabn_cli.plan import describe
 from sdabn_cli.runs import Run
@@ -48,23 +48,23 @@ def write(mapping: dict[str, Any]) -> str:
 
 
 def test_recipes_are_shipped():
-    assert len(recipe.names()) >= 2
-    assert CPU_RECIPE in recipe.names()
+    assert len(recipefiles.names()) >= 2
+    assert CPU_RECIPE in recipefiles.names()
 
 
-@pytest.mark.parametrize("name", recipe.names())
+@pytest.mark.parametrize("name", recipefiles.names())
 def test_a_shipped_recipe_reads_back_equal(name):
-    loaded = recipe.load(name)
+    loaded = recipefiles.load(name)
 
-    assert recipe.validate(yaml.safe_load(recipe.dump(loaded)), source=name) == loaded
+    assert recipe.validate(yaml.safe_load(recipefiles.dump(loaded)), source=name) == loaded
 
 
-@pytest.mark.parametrize("name", recipe.names())
+@pytest.mark.parametrize("name", recipefiles.names())
 def test_a_shipped_recipe_opens_with_how_to_run_it(name):
-    head = recipe.path_of(name).read_text(encoding="utf-8").split("\n\n")[0]
+    head = recipefiles.path_of(name).read_text(encoding="utf-8").split("\n\n")[0]
 
     assert all(line.startswith("#") for line in head.splitlines())
-    assert f"--recipe {name}" in head or name == recipe.DEFAULT_RECIPE
+    assert f"--recipe {name}" in head or name == recipefiles.DEFAULT_RECIPE
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_a_wrong_value_is_shown(dotted, value, message):
 
 
 def test_overrides_reach_every_depth():
-    loaded = recipe.load(write(content()), [
+    loaded = recipefiles.load(write(content()), [
         "units=2",
         "data.root=some/where",
         "segment.learning_rate=1e-3",
@@ -178,12 +178,12 @@ def test_an_override_of_a_group_counts_for_stages_that_the_file_sets_apart(given
     own = {"s0": {"steps": 250, "power": 0.5}, "s1": {"steps": 100}, "d1": {"steps": 200}}
     name = write(changed("stages", own))
 
-    loaded = recipe.load(name, [given])
+    loaded = recipefiles.load(name, [given])
 
     steps = {id_: loaded.for_stage(Stage.parse(id_)).steps for id_ in ("s0", "s1", "s2", "d1")}
     assert steps == {"s0": 10, "s1": 10, "s2": 10, "d1": 200}
     assert loaded.for_stage(Stage.parse("s0")).power == 0.5
-    assert recipe.validate(yaml.safe_load(recipe.dump(loaded)), source="again") == loaded
+    assert recipe.validate(yaml.safe_load(recipefiles.dump(loaded)), source="again") == loaded
 
 
 @pytest.mark.parametrize("stage_first", [True, False])
@@ -191,13 +191,13 @@ def test_an_override_of_a_single_stage_counts_more_than_one_of_its_group(stage_f
     given = ["stages.s0.steps=3", "segment.steps=10"]
     name = write(changed("stages", {"s0": {"steps": 250}, "s1": {"steps": 100}}))
 
-    loaded = recipe.load(name, given if stage_first else given[::-1])
+    loaded = recipefiles.load(name, given if stage_first else given[::-1])
 
     assert [loaded.for_stage(Stage.parse(id_)).steps for id_ in ("s0", "s1")] == [3, 10]
 
 
 def test_the_default_recipe_follows_an_override_in_every_stage():
-    loaded = recipe.load(recipe.DEFAULT_RECIPE, ["segment.steps=10", "denoise.steps=20"])
+    loaded = recipefiles.load(recipefiles.DEFAULT_RECIPE, ["segment.steps=10", "denoise.steps=20"])
 
     assert {(s.kind, loaded.for_stage(s).steps) for s in stages(3)} == {
         ("seg", 10), ("denoise", 20),
@@ -206,9 +206,9 @@ def test_the_default_recipe_follows_an_override_in_every_stage():
 
 def test_overrides_leave_the_recipe_file_and_a_second_loading_alone():
     name = write(content())
-    recipe.load(name, ["segment.steps=999", "noise.options.sigma=1"])
+    recipefiles.load(name, ["segment.steps=999", "noise.options.sigma=1"])
 
-    assert recipe.load(name) == recipe.validate(content(), source="again")
+    assert recipefiles.load(name) == recipe.validate(content(), source="again")
 
 
 @pytest.mark.parametrize(
@@ -222,12 +222,12 @@ def test_overrides_leave_the_recipe_file_and_a_second_loading_alone():
 )
 def test_a_wrong_override_is_named(override, message):
     with pytest.raises(SdabnError, match=message):
-        recipe.load(write(content()), [override])
+        recipefiles.load(write(content()), [override])
 
 
 def test_an_unknown_recipe_is_answered_with_the_nearest_match():
     with pytest.raises(SdabnError, match=f"no recipe called 'camvid/awgn50-cpi'.*\n.*{CPU_RECIPE}"):
-        recipe.load("camvid/awgn50-cpi")
+        recipefiles.load("camvid/awgn50-cpi")
 
 
 @pytest.mark.parametrize(
@@ -239,19 +239,19 @@ def test_a_file_that_is_no_recipe_is_called_so(text, message):
     Path("mine.yaml").write_bytes(text if isinstance(text, bytes) else text.encode())
 
     with pytest.raises(SdabnError, match=message):
-        recipe.load("mine.yaml")
+        recipefiles.load("mine.yaml")
 
 
 def test_a_missing_recipe_file_is_called_so():
     with pytest.raises(SdabnError, match=r"no recipe file mine\.yaml"):
-        recipe.load("mine.yaml")
+        recipefiles.load("mine.yaml")
 
 
 def test_differences_name_key_and_both_values():
     old = recipe.validate(content(), source="old")
-    new = recipe.load(write(content()), ["segment.steps=6", "noise.options.sigma=25"])
+    new = recipefiles.load(write(content()), ["segment.steps=6", "noise.options.sigma=25"])
 
-    found = recipe.differences(old, new, [Stage.parse("s1")])
+    found = changes.differences(old, new, [Stage.parse("s1")])
 
     assert len(found) == 2
     assert "s1.steps: 5 in the run, 6 now" in found
@@ -263,17 +263,17 @@ def test_what_changes_no_finished_stage_is_no_difference():
     free = ["units=9", "data.root=elsewhere", "data.workers=2", "data.cache_mb=5"]
     free += ["segment.log_every=3", "denoise.steps=99", "stages={s2: {steps: 1}}"]
 
-    new = recipe.load(write(content()), free)
+    new = recipefiles.load(write(content()), free)
 
-    assert recipe.differences(old, new, [Stage.parse("s1")]) == []
-    assert recipe.differences(old, new, [Stage.parse("s2")]) == ["s2.steps: 5 in the run, 1 now"]
+    assert changes.differences(old, new, [Stage.parse("s1")]) == []
+    assert changes.differences(old, new, [Stage.parse("s2")]) == ["s2.steps: 5 in the run, 1 now"]
 
 
 def test_an_option_is_the_same_as_text_and_as_number():
     as_text = recipe.validate(content(), source="text")
-    as_number = recipe.load(write(content()), ["noise.options.sigma=50"])
+    as_number = recipefiles.load(write(content()), ["noise.options.sigma=50"])
 
-    assert recipe.differences(as_text, as_number, []) == []
+    assert changes.differences(as_text, as_number, []) == []
 
 
 #: A value other than the default for every key of a stage.
@@ -327,17 +327,17 @@ def test_the_rhythm_of_validations_is_free_unless_it_decides_when_a_stage_ends(j
         for every in (10, 20)
     ]
 
-    assert bool(recipe.differences(*rhythms, [Stage.parse("s1")])) == refused
+    assert bool(changes.differences(*rhythms, [Stage.parse("s1")])) == refused
 
 
 def test_a_recipe_extends_another_and_the_command_line_both():
-    loaded = recipe.load("cityscapes/awgn30", ["segment.steps=7"])
-    base = recipe.load("cityscapes/awgn50")
+    loaded = recipefiles.load("cityscapes/awgn30", ["segment.steps=7"])
+    base = recipefiles.load("cityscapes/awgn50")
 
     assert str(loaded.noise) == "gaussian:sigma=30"
     assert loaded.segment.steps == 7
     assert loaded.model_copy(update={"noise": base.noise, "segment": base.segment}) == base
-    assert "extends" not in recipe.dump(loaded)
+    assert "extends" not in recipefiles.dump(loaded)
 
 
 def test_extending_merges_groups_and_replaces_lists_and_plugins(tmp_path):
@@ -349,7 +349,7 @@ def test_extending_merges_groups_and_replaces_lists_and_plugins(tmp_path):
         encoding="utf-8",
     )
 
-    loaded, base = recipe.load(str(own)), recipe.load(str(tmp_path / "base.yaml"))
+    loaded, base = recipefiles.load(str(own)), recipefiles.load(str(tmp_path / "base.yaml"))
 
     assert str(loaded.noise) == "poisson:peak=30"
     assert loaded.segment == base.segment.model_copy(update={"crop": (8, 16)})
@@ -369,7 +369,7 @@ def test_a_base_that_is_wrong_is_refused(tmp_path, base, message):
     own.write_text(f"extends: {base}\n", encoding="utf-8")
 
     with pytest.raises(SdabnError, match=message):
-        recipe.load(str(own))
+        recipefiles.load(str(own))
 
 
 #: The settings of the released experiment, from its published configurations.
@@ -404,7 +404,7 @@ OF_DENOISERS = {"optimizer": "adam", "learning_rate": 1e-3, "final_learning_rate
 )  # fmt: skip
 def test_the_papers_recipes_have_the_settings_of_the_released_experiment(dataset, noises):
     for name, noise in noises.items():
-        loaded = recipe.load(f"{dataset}/{name}")
+        loaded = recipefiles.load(f"{dataset}/{name}")
         assert str(loaded.noise) == noise
         assert (loaded.units, loaded.condition) == (3, "segmentation")
         for group, common in (("segment", OF_SEGMENTERS), ("denoise", OF_DENOISERS)):
@@ -418,9 +418,9 @@ def test_the_papers_recipes_have_the_settings_of_the_released_experiment(dataset
 SIZES = {"cityscapes": (3_939_579, 114_176), "outdoorseg": (3_936_598, 114_000)}
 
 
-@pytest.mark.parametrize("name", recipe.names())
+@pytest.mark.parametrize("name", recipefiles.names())
 def test_every_recipe_can_be_planned(name, tmp_path):
-    loaded = recipe.load(name)
+    loaded = recipefiles.load(name)
 
     plan = describe(loaded, Run(tmp_path / "run"), stages(loaded.units))
 

@@ -9,8 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from sdabn_cli import recipe as recipes
-from sdabn_cli import training
+from sdabn_cli import recipefiles, training
 from sdabn_cli.assembly import require_earlier
 from sdabn_cli.console import TrainingDisplay, say
 from sdabn_cli.device import choose
@@ -114,10 +113,10 @@ def _prepare(
     path = None if run is None else Path(run)
     if recipe is None:
         own = path / RECIPE if path else None
-        recipe = own if own and own.is_file() else recipes.DEFAULT_RECIPE
+        recipe = own if own and own.is_file() else recipefiles.DEFAULT_RECIPE
     name = str(recipe)
     root = None if data is None else str(data)
-    settings = recipes.load(name, _as_text(overrides), units=units, data__root=root)
+    settings = recipefiles.load(name, _as_text(overrides), units=units, data__root=root)
     directory = Run(path or default_path(name))
     directory.check_recipe(settings)
     return settings, directory

@@ -17,13 +17,13 @@ app.add_typer(recipes, name="recipes", rich_help_panel=LOOK)
 @recipes.command("list")
 def list_recipes(json: Json = False) -> None:
     """List the recipes that come with sdabn."""
-    from sdabn_cli import recipe
+    from sdabn_cli import recipefiles
     from sdabn_cli.console import emit, say
 
     if json:
-        emit(recipe.names())
+        emit(recipefiles.names())
         return
-    for name in recipe.names():
+    for name in recipefiles.names():
         say(name)
 
 
@@ -32,13 +32,13 @@ def show_recipe(
     name: Annotated[str, typer.Argument(help="Name or path of a recipe.")], json: Json = False
 ) -> None:
     """Print a recipe with its comments or, with --json, with every default filled in."""
-    from sdabn_cli import recipe
+    from sdabn_cli import recipefiles
     from sdabn_cli.console import emit, emit_text
 
     if json:
-        emit(recipe.load(name).model_dump(mode="json"))
+        emit(recipefiles.load(name).model_dump(mode="json"))
         return
-    emit_text(recipe.path_of(name).read_text(encoding="utf-8"))
+    emit_text(recipefiles.path_of(name).read_text(encoding="utf-8"))
 
 
 @recipes.command("copy")
@@ -49,12 +49,12 @@ def copy_recipe(
     json: Json = False,
 ) -> None:
     """Copy a recipe to a file of your own, to be changed and given with --recipe."""
-    from sdabn_cli import recipe
+    from sdabn_cli import recipefiles
     from sdabn_cli.console import emit, say
     from sdabn_cli.errors import SdabnError
     from sdabn_cli.files import write_atomically
 
-    source = recipe.path_of(name)
+    source = recipefiles.path_of(name)
     if target.exists():
         raise SdabnError(f"{target} exists already.", "Give the name of a new file.")
     if target.suffix not in (".yaml", ".yml"):
@@ -72,11 +72,11 @@ def check_recipe(
     name: Annotated[str, typer.Argument(help="Name or path of a recipe.")], json: Json = False
 ) -> None:
     """Validate a recipe, its plug-ins, their options and given weights; the data is not needed."""
-    from sdabn_cli import recipe
+    from sdabn_cli import recipefiles
     from sdabn_cli.console import emit, say
     from sdabn_cli.plan import check_given, check_plugins
 
-    loaded = recipe.load(name)
+    loaded = recipefiles.load(name)
     check_plugins(loaded)
     check_given(loaded)
     if json:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from sdabn_cli import evaluation, recipe, registry
+from sdabn_cli import evaluation, recipefiles, registry
 from sdabn_cli.device import Compute
 from sdabn_cli.errors import SdabnError, did_you_mean
 from sdabn_cli.job import Watcher
@@ -123,7 +123,7 @@ def plan(
     campaigns = {
         noise: [
             Campaign(
-                recipe.load(
+                recipefiles.load(
                     recipe_name or _recipe_name(plain, budget, noise),
                     [f"data.dataset={dataset}", *overrides] if ":" in dataset else overrides,
                     units=3,
@@ -152,10 +152,10 @@ def _recipe_name(dataset: str, budget: str, noise: str) -> str:
     name, options = registry.parse(noise)
     level = f"awgn{options.get('sigma', '')}" if name == "gaussian" else name
     wanted = f"{dataset}/{level}"
-    if wanted in recipe.names():
+    if wanted in recipefiles.names():
         return wanted
     fallback = f"{dataset}/awgn50"
-    return fallback if fallback in recipe.names() else CPU.get(dataset, wanted)
+    return fallback if fallback in recipefiles.names() else CPU.get(dataset, wanted)
 
 
 def reproduce(
