@@ -2,93 +2,31 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import fixtures_hub
 import pytest
-import segmentation_models_pytorch as smp
 import torch
 import yaml
-from fixtures_cli import assert_refused, files, flat, save_model, sdabn
-from safetensors.torch import load_file, save_file
+from fixtures_cli import assert_refused, files, flat, sdabn
+from fixtures_given import (
+    FILES,
+    STILL,
+    cascade,
+    denoiser,
+    equal,
+    halved,
+    planned,
+    segmenter,
+    sha256,
+    weights,
+    write,
+)
+from safetensors.torch import save_file
 from test_processes import TORCHRUN, start
-from torch import Tensor
 
-from sdabn_cli import networks, recipefiles
-
-CLASSES = 11
-
-#: A run whose stages do a step that changes no weight but batch norm's statistics.
-STILL = ["--set", "segment.learning_rate=1.0e-30", "--set", "denoise.learning_rate=1.0e-30",
-         "--set", "segment.steps=1", "--set", "denoise.steps=1"]  # fmt: skip
-
-
-def segmenter(num_classes: int = CLASSES) -> dict[str, Tensor]:
-    """Weights of the segmenter ``tiny`` as if trained: random, with statistics."""
-    torch.manual_seed(5)
-    module = networks.build_segmenter("tiny", {}, num_classes=num_classes)
-    module(torch.rand(2, 3, 8, 8))
-    return networks.weights_of(module)
-
-
-def denoiser(channels: int = CLASSES) -> dict[str, Tensor]:
-    torch.manual_seed(6)
-    return networks.weights_of(networks.build_denoiser("tiny", {}, condition_channels=channels))
-
-
-def equal(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
-    return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
-
-
-def sha256(path: Path | str) -> str:
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
-
-
-def cascade(recipe_name: str, *settings: str, run: str = "run", more: tuple[str, ...] = ()) -> Any:
-    sets = [part for setting in settings for part in ("--set", setting)]
-    return sdabn("cascade", "--recipe", recipe_name, "--run", run, *sets, *more)
-
-
-def planned(recipe_name: str, *settings: str, run: str = "run") -> dict[str, dict[str, Any]]:
-    result = cascade(recipe_name, *settings, run=run, more=("--dry-run", "--json"))
-    assert result.exit_code == 0, result.stderr
-    return {stage["id"]: stage for stage in json.loads(result.stdout)["stages"]}
-
-
-def weights(stage: str, run: str = "run") -> dict[str, Tensor]:
-    return load_file(Path(run) / stage / "weights.safetensors")
-
-
-def with_prefix(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {prefix + name: tensor for name, tensor in state.items()}
-
-
-def halved(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {n: t.half() if t.is_floating_point() else t for n, t in state.items()}
-
-
-FILES: dict[str, Callable[[dict[str, Tensor]], Any]] = {
-    "plain.safetensors": lambda state: state,
-    "plain.pt": lambda state: state,
-    "lightning.ckpt": lambda state: {"state_dict": with_prefix("model.", state), "epoch": 3},
-    "parallel.pth": lambda state: {"model": with_prefix("module.", state)},
-    "compiled.bin": lambda state: with_prefix("_orig_mod.", state),
-    "averaged.pt": lambda state: {"ema": state, "decay": 0.999},
-}
-
-
-def write(name: str, state: dict[str, Tensor]) -> str:
-    content = FILES.get(name, FILES["plain.pt"])(state)
-    if name.endswith(".safetensors"):
-        save_file(content, name)
-    else:
-        torch.save(content, name)
-    return name
+from sdabn_cli import recipefiles
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -203,161 +141,6 @@ def test_a_single_stage_may_be_trained_on_given_weights(tiny_recipe):
                  Path(tiny_recipe).parent / "camvid").exit_code == 0  # fmt: skip
 
 
-# What does not fit.
-
-
-def test_a_different_head_is_named_as_such_and_shown_and_nothing_is_written(tiny_recipe):
-    file = write("own.pt", segmenter(19))
-
-    result = cascade(tiny_recipe, f"segmenter.init={file}", more=("--json",))
-
-    assert_refused(
-        result, "Only the last layer", "19 classes in the file, 11 in the network",
-        "--set segmenter.new_head=true", "head.weight", "19x8x1x1", "11x8x1x1", "head.bias",
-    )  # fmt: skip
-    assert "conv.weight" not in result.stderr
-    assert not Path("run").exists()
-
-
-def test_a_new_head_is_drawn_where_it_was_asked_for_and_s0_is_trained_from_the_rest(tiny_recipe):
-    own = segmenter(19)
-    write("own.pt", own)
-    given = ("segmenter.init=own.pt", "segmenter.new_head=true")
-
-    plan = planned(tiny_recipe, *given)
-    result = cascade(tiny_recipe, *given, "units=1", more=tuple(STILL))
-    random = cascade(tiny_recipe, "units=1", run="random", more=tuple(STILL))
-
-    assert (result.exit_code, random.exit_code) == (0, 0), result.stderr
-    assert (plan["s0"]["status"], plan["s0"]["steps"]) == ("missing", 3)
-    assert sorted(plan["s0"]["init"]["drawn"]) == ["head.bias", "head.weight"]
-    assert "s0 1/1" in result.stderr
-    s0 = weights("s0")
-    assert torch.allclose(s0["conv.weight"], own["conv.weight"], rtol=0, atol=1e-20)
-    # The head is the one that s0 would have had without the file.
-    for name in ("head.weight", "head.bias"):
-        assert torch.allclose(s0[name], weights("s0", "random")[name], rtol=0, atol=1e-20)
-    assert int(s0["norm.num_batches_tracked"]) == 2
-    (described,) = json.loads(sdabn("runs", "run", "--json").stdout)
-    assert described["stages"][0]["init"]["trained"] is True
-    assert described["stages"][0]["steps"] == 1
-
-
-def test_a_head_that_fits_is_kept_and_s0_is_trained_from_it(tiny_recipe):
-    own = segmenter()
-    write("own.pt", own)
-
-    cascade(tiny_recipe, "segmenter.init=own.pt", "segmenter.new_head=true", "units=1",
-            more=tuple(STILL))  # fmt: skip
-
-    assert torch.allclose(weights("s0")["head.weight"], own["head.weight"], rtol=0, atol=1e-20)
-    assert int(weights("s0")["norm.num_batches_tracked"]) == 2
-
-
-@pytest.mark.parametrize("new_head", ["false", "true"])
-@pytest.mark.parametrize(
-    ("change", "parts"),
-    [
-        ({"conv.weight": torch.zeros(16, 3, 3, 3)}, ["1 differ in shape", "16x3x3x3"]),
-        ({"conv.weight": None}, ["1 are missing in the file", "conv.weight"]),
-        ({"aux.weight": torch.zeros(2)},
-         ["1 are not in the network", "aux.weight", "Save the state dict without those"]),
-        ({"head.weight": torch.zeros(19, 16, 1, 1), "head.bias": torch.zeros(19)},
-         ["2 differ in shape", "19x16x1x1"]),
-        ({"head.weight": torch.zeros(19, 8, 1, 1)} | {"conv.bias": torch.zeros(4)},
-         ["2 differ in shape", "conv.bias"]),
-    ],
-)  # fmt: skip
-def test_other_differences_are_shown_and_refused_whatever_was_asked(
-    tiny_recipe, change, parts, new_head
-):
-    state = {name: t for name, t in (segmenter() | change).items() if t is not None}
-    file = write("own.pt", state)
-
-    result = cascade(tiny_recipe, f"segmenter.init={file}", f"segmenter.new_head={new_head}")
-
-    assert_refused(result, "do not fit tiny", *parts, "in the file", "in the network")
-    assert not Path("run").exists()
-
-
-def test_many_differences_are_cut_after_twenty_rows(tiny_recipe):
-    write("own.pt", segmenter())
-
-    result = cascade(tiny_recipe, "segmenter=hrnet:variant=w18_small", "segmenter.init=own.pt")
-
-    network = networks.build_segmenter("hrnet", {"variant": "w18_small"}, num_classes=CLASSES)
-    assert_refused(result, "segmenter=NAME:OPTION=VALUE")
-    missing = sum("tracked" not in name for name in network.state_dict())
-    more = int(result.stderr.split("  and ")[1].split(" more")[0].replace(",", ""))
-    assert 0 < more - (missing - 20) < 10
-
-
-def test_a_file_that_holds_the_network_twice_is_refused(tiny_recipe):
-    write("own.pt", with_prefix("student.", segmenter()) | with_prefix("teacher.", segmenter()))
-
-    assert_refused(cascade(tiny_recipe, "segmenter.init=own.pt"), "more than once", "'student.'",
-                   "'teacher.'")  # fmt: skip
-
-
-def test_a_second_state_dict_that_would_fit_is_told(tiny_recipe):
-    own = segmenter()
-    averaged = {n: t * 2 if t.is_floating_point() else t for n, t in own.items()}
-    torch.save({"ema": averaged, "model": own}, "own.pt")
-
-    result = cascade(tiny_recipe, "segmenter.init=own.pt", "units=1")
-
-    assert equal(weights("s0"), own)
-    assert "Warning:" in result.stderr
-    assert "'ema' would fit as well" in result.stderr
-
-
-@pytest.mark.parametrize(
-    ("init", "parts"),
-    [
-        ("own.ptt", ["there is no file own.ptt", "Did you mean 'own.pt'?"]),
-        ("nowhere/own.pt", ["its folder does not exist"]),
-        ("empty", ["The folder empty holds no weights", "model.safetensors"]),
-        ("words.pt", ["words.pt is no file of weights", ".safetensors"]),
-        ("whole.pt", ["pickled object of the class", "torch.save(network.state_dict()"]),
-        ("x" * 300, ["cannot be read"]),
-        ("nan.pt", ["The tensor conv.bias holds values that are not finite"]),
-    ],
-)
-@pytest.mark.parametrize("dry", [True, False])
-def test_what_is_no_weight_file_is_refused_before_anything_is_written(
-    tiny_recipe, init, parts, dry
-):
-    write("own.pt", segmenter())
-    Path("empty").mkdir()
-    Path("words.pt").write_text("words")
-    torch.save(networks.build_segmenter("tiny", {}, num_classes=CLASSES), "whole.pt")
-    write("nan.pt", segmenter() | {"conv.bias": torch.full((8,), float("nan"))})
-    before = files(Path())
-
-    result = cascade(tiny_recipe, f"segmenter.init={init}", more=("--dry-run",) if dry else ())
-
-    assert_refused(result, *parts)
-    assert files(Path()) == before
-
-
-@pytest.mark.parametrize(
-    ("setting", "parts"),
-    [
-        ("segmenter.new_head=true", ["new_head changes given weights: give them with init"]),
-        ("denoiser.new_condition=true", ["new_condition changes given weights"]),
-        ("segmenter.inti=own.pt", ["segmenter.inti: there is no such key", "'init'"]),
-        ("denoiser.new_head=true", ["denoiser.new_head: there is no such key"]),
-        ("segmenter.init=3", ["segmenter.init: 3"]),
-        ("noise.init=own.pt", ["noise.init: there is no such key"]),
-    ],
-)
-def test_keys_that_make_no_sense_are_named(tiny_recipe, setting, parts):
-    assert_refused(cascade(tiny_recipe, setting, more=("--dry-run",)), *parts)
-
-
-# The condition of a denoiser.
-
-
 def test_a_condition_of_other_channels_is_drawn_anew_where_it_was_asked_for(tiny_recipe):
     own = denoiser(4)
     write("den.pt", own)
@@ -372,9 +155,6 @@ def test_a_condition_of_other_channels_is_drawn_anew_where_it_was_asked_for(tiny
     assert plan["d1"]["init"]["drawn"] == ["conv.weight"]
     assert trained.exit_code == 0, trained.stderr
     assert torch.allclose(weights("d1")["conv.bias"], own["conv.bias"], rtol=0, atol=1e-20)
-
-
-# What is kept of a run.
 
 
 def test_a_file_that_was_moved_is_the_same_and_one_that_was_written_anew_is_not(tiny_recipe):
@@ -469,9 +249,6 @@ def test_two_processes_start_from_the_same_weights_as_one(tiny_recipe):
     assert figures[0] == figures[1]
 
 
-# Recipes.
-
-
 def test_given_weights_stand_in_recipes_beside_name_and_options(tiny_recipe):
     file = write("own.pt", segmenter())
     content = yaml.safe_load(Path(tiny_recipe).read_text())
@@ -503,159 +280,3 @@ def test_recipes_check_finds_weights_that_do_not_fit(tiny_recipe):
 
     assert_refused(sdabn("recipes", "check", "mine.yaml"), "Only the last layer", "head.weight")
     assert_refused(sdabn("recipes", "check", "far.yaml"), "there is no file missing.pt")
-
-
-# Folders, runs and models.
-
-
-def test_a_run_gives_its_clean_segmenter_and_its_first_denoiser(tiny_recipe):
-    assert cascade(tiny_recipe, "units=1", run="first").exit_code == 0
-
-    given = ("segmenter.init=first", "denoiser.init=first")
-    result = cascade(tiny_recipe, *given, "units=1", "seed=9", run="second", more=tuple(STILL))
-
-    assert result.exit_code == 0, result.stderr
-    assert equal(weights("s0", "second"), weights("s0", "first"))
-    assert all(
-        torch.allclose(weights("d1", "second")[n], t, rtol=0, atol=1e-20)
-        for n, t in weights("d1", "first").items()
-    )
-
-
-def test_a_run_that_is_not_that_far_is_refused(tiny_recipe):
-    sdabn("train-stage", "--index", 0, "--kind", "seg", "--recipe", tiny_recipe, "--run", "first")
-
-    assert_refused(cascade(tiny_recipe, "denoiser.init=first"), "no finished stage d1")
-
-
-def test_a_model_gives_the_networks_of_its_first_unit(tiny_recipe):
-    save_model(Path("model"))
-
-    result = cascade(tiny_recipe, "segmenter.init=model", "denoiser.init=model", "units=1")
-
-    assert result.exit_code == 0, result.stderr
-    assert equal(weights("s0"), load_file("model/s1.safetensors"))
-
-
-def test_the_shipped_model_is_known_by_its_name(tiny_recipe):
-    stages = planned(tiny_recipe, "segmenter=hrnet", "segmenter.init=street", "denoiser=ddfn",
-                     "denoiser.init=street")  # fmt: skip
-
-    assert stages["s0"]["init"]["path"].endswith("street/s1.safetensors")
-    assert stages["d2"]["init"]["path"].endswith("street/d1.safetensors")
-
-
-def test_weights_of_another_network_are_answered_with_what_to_type(tiny_recipe):
-    result = cascade(tiny_recipe, "segmenter=hrnet:variant=w18", "segmenter.init=street")
-
-    assert_refused(result, "those of hrnet; the recipe's segmenter is hrnet:variant=w18",
-                   "--set segmenter=hrnet --set segmenter.init=street")  # fmt: skip
-
-
-def test_classes_of_another_order_are_refused_unless_s0_is_trained(tiny_recipe):
-    assert cascade(tiny_recipe, "units=1", run="first").exit_code == 0
-    names = json.loads(Path("first/classes.json").read_text())
-    Path("first/classes.json").write_text(json.dumps(names[::-1]))
-
-    refused = cascade(tiny_recipe, "segmenter.init=first")
-    trained = cascade(tiny_recipe, "segmenter.init=first", "segmenter.new_head=true",
-                      more=("--dry-run",))  # fmt: skip
-
-    assert_refused(refused, "were trained on the classes", names[-1], "segmenter.new_head=true")
-    assert trained.exit_code == 0, trained.stderr
-
-
-@pytest.fixture
-def pretrained() -> smp.Unet:
-    """A network of segmentation-models-pytorch, saved by that library in ``folder``."""
-    torch.manual_seed(0)
-    network = smp.Unet("resnet18", encoder_weights=None, classes=CLASSES)
-    network.save_pretrained("folder")
-    return network
-
-
-def test_a_folder_of_save_pretrained_is_fitted_to_the_plugin(tiny_recipe, pretrained):
-    result = sdabn(
-        "train-stage", "--index", 0, "--kind", "seg", "--recipe", tiny_recipe, "--run", "run",
-        "--set", "segmenter=smp:encoder=resnet18", "--set", "segmenter.init=folder",
-    )  # fmt: skip
-
-    assert result.exit_code == 0, result.stderr
-    assert equal(weights("s0"), with_prefix("network.", pretrained.state_dict()))
-
-
-@pytest.mark.parametrize(
-    "chosen", ["smp:encoder=resnet34", "smp:arch=FPN,encoder=resnet18", "tiny"]
-)
-def test_a_folder_of_another_network_is_answered_with_what_to_type(tiny_recipe, pretrained, chosen):
-    result = cascade(tiny_recipe, f"segmenter={chosen}", "segmenter.init=folder")
-
-    assert_refused(
-        result, f"the recipe's segmenter is {chosen}",
-        "--set segmenter=smp:arch=Unet,encoder=resnet18 --set segmenter.init=folder",
-    )  # fmt: skip
-    assert not Path("run").exists()
-
-
-def test_the_lines_that_an_error_says_to_type_work(tiny_recipe, pretrained):
-    stages = planned(tiny_recipe, "segmenter=smp:arch=Unet,encoder=resnet18",
-                     "segmenter.init=folder")  # fmt: skip
-
-    assert stages["s0"]["status"] == "given"
-
-
-def test_weights_of_hrnet_are_fitted(tiny_recipe):
-    network = networks.build_segmenter("hrnet", {"variant": "w18_small"}, num_classes=CLASSES)
-    torch.save({"state_dict": with_prefix("net.", network.state_dict())}, "hrnet.ckpt")
-
-    result = sdabn(
-        "train-stage", "--index", 0, "--kind", "seg", "--recipe", tiny_recipe, "--run", "run",
-        "--set", "segmenter=hrnet:variant=w18_small", "--set", "segmenter.init=hrnet.ckpt",
-    )  # fmt: skip
-
-    assert result.exit_code == 0, result.stderr
-    assert equal(weights("s0"), network.state_dict())
-
-
-@pytest.mark.parametrize(
-    "config", ['{"_model_class": "Unet; touch x", "encoder_name": "resnet18"}', "[" * 100_000, "[]"]
-)
-def test_a_strangers_config_cannot_put_words_in_our_mouth(tiny_recipe, pretrained, config):
-    Path("folder/config.json").write_text(config)
-
-    result = cascade(tiny_recipe, "segmenter.init=folder")
-
-    assert_refused(result)
-    assert "touch x" not in result.stderr
-
-
-def test_what_an_error_says_to_type_is_quoted_for_the_shell(tiny_recipe, pretrained):
-    shutil.move("folder", "my folder; touch x")
-
-    result = cascade(tiny_recipe, "segmenter.init=my folder; touch x")
-
-    assert_refused(result, "--set 'segmenter.init=my folder; touch x'")
-
-
-def test_a_model_of_the_hub_gives_its_weights_and_is_not_needed_again(tiny_recipe, hub):
-    save_model(Path("model"), units=1)
-    commit = hub.repository("owner/tiny").push(fixtures_hub.content_of(Path("model")))
-    given = ("segmenter.init=hf:owner/tiny", "units=1")
-
-    first = cascade(tiny_recipe, *given)
-    hub.repository("owner/tiny").push({"cascade.json": b"{}"})
-    again = cascade(tiny_recipe, *given)
-
-    assert (first.exit_code, again.exit_code) == (0, 0), first.stderr + again.stderr
-    assert equal(weights("s0"), load_file("model/s1.safetensors"))
-    path = planned(tiny_recipe, *given)["s0"]["init"]["path"]
-    assert path.endswith(f"{commit}/s1.safetensors")
-
-
-def test_a_strangers_names_do_not_steer_the_terminal(tiny_recipe):
-    write("own.pt", segmenter() | {"\x1b[2J": torch.zeros(1)})
-
-    result = cascade(tiny_recipe, "segmenter.init=own.pt")
-
-    assert_refused(result, "1 are not in the network")
-    assert "\x1b" not in result.stderr
