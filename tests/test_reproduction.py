@@ -221,6 +221,50 @@ def test_several_seeds_are_trained_apart_and_averaged(reproduced):
     assert not first & second
 
 
+def test_a_markdown_file_gets_the_table_in_the_place_of_the_last_one(reproduced):
+    file = Path("results.md")
+    file.write_text("# Results\n\nBefore.\n")
+
+    first = reproduced("table1", "--markdown", file, "--json")
+    file.write_text(file.read_text() + "\nBehind.\n")
+    reproduced("figure2", "--markdown", file)
+    told = json.loads(
+        reproduced("table1", "--markdown", file, "--protocol", "file", "--json").stdout
+    )
+
+    assert first.exit_code == 0, first.stderr
+    text = file.read_text()
+    places = [text.index(part) for part in (
+        "# Results\n\nBefore.\n\n<!-- reproduced: table1 of camvid -->\n### table1: ",
+        "<!-- end: table1 of camvid -->\n\nBehind.\n\n<!-- reproduced: figure2 of camvid -->",
+    )]  # fmt: skip
+    assert places == sorted(places)
+    assert text.count("### table1") == text.count("### figure2") == 1
+    figures = told["tables"][0]["rows"][0]["segmented"]["here"]
+    assert f"| S on clean images | - | - | {figures['miou']:.2f} (" in text
+    assert "--protocol file" in text
+    for claim in told["claims"]:
+        assert claim["sentence"] in text
+        assert f"| **{claim['verdict']}** |" in text
+        for each in claim["comparisons"]:
+            assert f"`: {each['mean']:+.2f} " in text
+
+
+@pytest.mark.parametrize(
+    ("content", "parts"),
+    [(b"\xff\xfe\x00", ["it is no text file"]),
+     (b"<!-- reproduced: table1 of scenes -->\n", ["its end is missing", "Put the line"])],
+)  # fmt: skip
+def test_a_file_that_takes_no_table_is_refused_before_anything_is_trained(content, parts):
+    Path("results.md").write_bytes(content)
+
+    result = sdabn("reproduce", "table1", "--markdown", "results.md")
+
+    assert_refused(result, *parts)
+    assert Path("results.md").read_bytes() == content
+    assert not Path("runs").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "parts"),
     [

@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     from sdabn_cli.device import Compute
     from sdabn_cli.reproduction.reproducing import Plan
 
-COLUMNS = {"psnr": "PSNR", "ssim": "SSIM", "miou": "mIoU", "pixel_accuracy": "pixel acc.",
-           "mean_accuracy": "mean acc."}  # fmt: skip
-
 
 @app.command(rich_help_panel=TRAIN)
 def reproduce(
@@ -67,6 +64,13 @@ def reproduce(
     protocol: Annotated[str, typer.Option(help="default, paper or file.")] = "default",
     device: Device = "auto",
     precision: Precision = "auto",
+    markdown: Annotated[
+        Path | None,
+        typer.Option(
+            help="Put table and claims into this file, in the place of an earlier call's.",
+            show_default=False,
+        ),
+    ] = None,
     report: ReportPath = None,
     report_images: ReportImages = 6,
     dry_run: DryRun = False,
@@ -79,6 +83,7 @@ def reproduce(
     from sdabn_cli.console import TrainingDisplay, emit, say
     from sdabn_cli.device import choose
     from sdabn_cli.report.page import check_target
+    from sdabn_cli.reproduction import markdown as pages
     from sdabn_cli.reproduction import reproducing
 
     if report is not None:
@@ -97,24 +102,34 @@ def reproduce(
         limit=limit,
         without=without or (),
     )
+    if markdown is not None:
+        pages.check_target(markdown, planned.table.name, planned.dataset)
     if dry_run:
-        missing = planned.missing()
-        if json:
-            emit({"table": table, "missing": missing} | _told_of(report))
-        for stage in missing:
-            say(f"{stage['noise']}, seed {stage['seed']}: {stage['system']} {stage['stage']}, "
-                f"{stage['steps']} steps")  # fmt: skip
-        say(f"{len(missing)} stages are to be trained.")
-        if report:
-            say(f"Report: {report}")
+        _show_plan(planned, report, as_json=json)
         return
     compute = choose(device, precision)
     result = reproducing.reproduce(planned, compute, TrainingDisplay, _bar)
     if report:
         _write_report(report, planned, result, compute, report_images, command_line(ctx))
+    if markdown is not None and compute.processes.is_main:
+        pages.put(markdown, result, command_line(ctx))
     if json:
         emit(result | _told_of(report))
     _show(result)
+    if report:
+        say(f"Report: {report}")
+
+
+def _show_plan(planned: Plan, report: Path | None, *, as_json: bool) -> None:
+    from sdabn_cli.console import emit, say
+
+    missing = planned.missing()
+    if as_json:
+        emit({"table": planned.table.name, "missing": missing} | _told_of(report))
+    for stage in missing:
+        say(f"{stage['noise']}, seed {stage['seed']}: {stage['system']} {stage['stage']}, "
+            f"{stage['steps']} steps")  # fmt: skip
+    say(f"{len(missing)} stages are to be trained.")
     if report:
         say(f"Report: {report}")
 
@@ -150,51 +165,15 @@ def _bar(title: str, images: int) -> Iterator[Callable[[], Any]]:
 
 def _show(result: dict[str, Any]) -> None:
     from sdabn_cli.console import say, show_table
+    from sdabn_cli.reproduction import wording
 
     for each in result["tables"]:
-        metrics = [
-            name
-            for name in COLUMNS
-            if any(name in _figures(row, "here") for row in each["rows"])
-        ]  # fmt: skip
-        parameters = any(row["parameters"] for row in each["rows"])
-        heads = [f"{COLUMNS[name]} here (paper)" for name in metrics]
-        columns = ["", *(["parameters"] if parameters else []), *heads]
-        rows = [
-            [row["label"], *([f"{row['parameters']:,}"] if parameters else []),
-             *(_cell(row, name) for name in metrics)]
-            for row in each["rows"]
-        ]  # fmt: skip
-        show_table(f"{result['table']}: {result['caption']}; {each['noise']}", columns, rows)
-    protocol = ", ".join(f"{k} {v}" for k, v in result["protocol"].items() if k != "noise")
-    say(f"{result['images']} images of {result['dataset']}, {result['seeds']} seed(s); {protocol}")
+        title = f"{result['table']}: {result['caption']}; {each['noise']}"
+        show_table(title, *wording.table(each["rows"]))
+    say(wording.protocol(result))
     for claim in result["claims"]:
         say(f"\n{claim['verdict'].upper()}: {claim['claim']} ({claim['noise']})")
         say(f'  "{claim["sentence"]}" (Sec. {claim["section"]})')
         for each in claim["comparisons"]:
-            say(f"  {each['better']} - {each['worse']}: {_difference(each)}: {each['verdict']}")
-
-
-def _difference(comparison: dict[str, Any]) -> str:
-    """A measured difference with its interval and the paper's."""
-    paper = "" if comparison["paper"] is None else f"; paper {comparison['paper']:+.2f}"
-    if "mean" not in comparison:
-        return f"not measured{paper}"
-    unit = "dB" if comparison["metric"] == "psnr" else "% mIoU"
-    low, high = comparison["low"], comparison["high"]
-    return f"{comparison['mean']:+.2f} {unit} [{low:+.2f}, {high:+.2f}]{paper}"
-
-
-def _figures(row: dict[str, Any], whose: str) -> dict[str, float]:
-    found: dict[str, float] = {}
-    for part in ("denoised", "segmented"):
-        found |= (row[part] or {}).get(whose) or {}
-    return found
-
-
-def _cell(row: dict[str, Any], name: str) -> str:
-    here, paper = _figures(row, "here").get(name), _figures(row, "paper").get(name)
-    digits = 4 if name == "ssim" else 2
-    if here is None:
-        return "-"
-    return f"{here:.{digits}f}" + ("" if paper is None else f" ({paper:.{digits}f})")
+            said = wording.difference(each)
+            say(f"  {each['better']} - {each['worse']}: {said}: {each['verdict']}")

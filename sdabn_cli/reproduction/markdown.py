@@ -1,0 +1,96 @@
+"""Reproduced tables and claims in a Markdown file, which keeps what else it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sdabn_cli.errors import SdabnError
+from sdabn_cli.files import write_atomically
+from sdabn_cli.reproduction import wording
+
+
+def check_target(path: Path, table: str, dataset: str) -> None:
+    """Refuse a file that a table could not be put into, before anything is trained for it.
+
+    Raises:
+        SdabnError: If it is no text file, or a table begins in it without an end.
+    """
+    _parts(path, table, dataset)
+
+
+def put(path: Path, result: Mapping[str, Any], command: str) -> None:
+    """Put a reproduced table into a file, in the place where an earlier call has put it.
+
+    Args:
+        path: The file; it is made if there is none, and a new table comes last.
+        result: What ``sdabn reproduce --json`` prints.
+        command: Command line that made it.
+
+    Raises:
+        SdabnError: As ``check_target``, and if the file cannot be written.
+    """
+    before, after = _parts(path, result["table"], result["dataset"])
+    begin, end = _marks(result["table"], result["dataset"])
+    text = f"{before}{begin}\n{render(result, command)}{end}\n{after}"
+    write_atomically(path, lambda file: file.write(text.encode()))
+
+
+def _marks(table: str, dataset: str) -> tuple[str, str]:
+    """Comments around a table, which Markdown does not show."""
+    name = f"{table} of {dataset}"
+    return f"<!-- reproduced: {name} -->", f"<!-- end: {name} -->"
+
+
+def _parts(path: Path, table: str, dataset: str) -> tuple[str, str]:
+    """What stands before and after the table in a file."""
+    if not path.exists():
+        return "", ""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SdabnError(f"--markdown {path}: it is no text file: {error}.") from error
+    begin, end = _marks(table, dataset)
+    before, found, rest = text.partition(f"{begin}\n")
+    if not found:
+        return text and text.rstrip("\n") + "\n\n", ""
+    _, found, after = rest.partition(f"{end}\n")
+    if not found:
+        raise SdabnError(
+            f"--markdown {path}: {table} begins there, but its end is missing.",
+            f"Put the line {end} behind it, or remove {begin}.",
+        )
+    return before, after
+
+
+def render(result: Mapping[str, Any], command: str) -> str:
+    """A table, how it was measured, and what it says of the paper's claims, as Markdown."""
+    lines = [f"### {result['table']}: {result['caption']}", "", "```bash", command, "```", ""]
+    for each in result["tables"]:
+        heads, rows = wording.table(each["rows"])
+        lines += [f"Noise: {each['noise']}.", "", *_table(heads, rows), ""]
+    lines += [f"Protocol: {wording.protocol(result)}.", ""]
+    if result["claims"]:
+        heads = ["claim", "differences, with 95 % intervals", "verdict"]
+        lines += [*_table(heads, map(_claim, result["claims"])), ""]
+    return "\n".join(lines)
+
+
+def _claim(claim: Mapping[str, Any]) -> list[str]:
+    sentence = f"“{claim['sentence']}” (Sec. {claim['section']})"
+    differences = [
+        f"`{each['better']}` - `{each['worse']}`: {wording.difference(each)}"
+        for each in claim["comparisons"]
+    ]
+    return [
+        f"{claim['claim']} ({claim['noise']}): {sentence}",
+        "<br>".join(differences),
+        f"**{claim['verdict']}**",
+    ]
+
+
+def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    lines = [heads, ["---"] * len(heads), *rows]
+    escaped = ([cell.replace("|", r"\|") for cell in line] for line in lines)
+    return [f"| {' | '.join(line)} |" for line in escaped]
