@@ -6,7 +6,6 @@ import importlib.metadata
 import inspect
 import re
 import sys
-import typing
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,7 +13,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from sdabn_cli import networks, registry
+from sdabn_cli import networks, registry, signatures
 from sdabn_cli.cascade import segment, stride_of
 from sdabn_cli.discovery import Plugin
 
@@ -135,15 +134,15 @@ def described_options(target: Callable[..., Any]) -> list[dict[str, str]]:
     texts = _arguments(inspect.getdoc(target) or "")
     if inspect.isclass(target):
         texts = _arguments(inspect.getdoc(target.__init__) or "") | texts
-    hints = registry.annotations_of(target)
+    hints = signatures.annotations_of(target)
     return [
         {
             "name": name,
-            "type": _written(hints.get(name, parameter.annotation)),
+            "type": signatures.written(hints.get(name, parameter.annotation)),
             "default": "" if parameter.default is parameter.empty else str(parameter.default),
             "help": texts.get(name, ""),
         }
-        for name, parameter in registry.options_of(target).items()
+        for name, parameter in signatures.options_of(target).items()
     ]
 
 
@@ -159,12 +158,6 @@ def _arguments(docstring: str) -> dict[str, str]:
         elif name:
             found[name] = f"{found[name]} {line.strip()}".strip()
     return found
-
-
-def _written(annotation: Any) -> str:
-    if typing.get_origin(annotation) is typing.Literal:
-        return " | ".join(map(str, typing.get_args(annotation)))
-    return inspect.formatannotation(annotation) if annotation is not inspect.Parameter.empty else ""
 
 
 def licence(plugin: Plugin) -> str:

@@ -67,6 +67,28 @@ def test_show_tells_a_segmenters_stride_and_choices():
     assert variant["type"].startswith("w18_small | w18_small_v2 | w22_plus | w18 | ")
 
 
+def test_show_tells_the_bounds_of_options(third_party):
+    source = """
+    from typing import Annotated, Literal
+    from pydantic import Field
+
+    def build(*, n: Annotated[int, Field(ge=1, le=8)] = 2, side: Literal[1, 2] | None = None,
+              cut: Annotated[float, Field(gt=0)] | None = None,
+              steps: tuple[Annotated[int, Field(ge=1)], ...] = (1,), _hidden: int = 0):
+        return lambda clean, generator: clean
+    """
+    third_party("odd-dist", "[sdabn.noises]\nodd = odd_noise:build\n", odd_noise=source)
+
+    (facts,) = shown("odd")
+
+    assert {option["name"]: option["type"] for option in facts["options"]} == {
+        "n": "int, >= 1, <= 8",
+        "side": "1 | 2 | None",
+        "cut": "(float, > 0) | None",
+        "steps": "tuple[int, >= 1, ...]",
+    }
+
+
 def test_show_lists_every_kind_that_has_the_name():
     assert [facts["kind"] for facts in shown("smp")] == ["segmenter", "denoiser"]
     assert [facts["kind"] for facts in shown("smp", "--kind", "denoiser")] == ["denoiser"]
