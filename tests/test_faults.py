@@ -7,9 +7,10 @@ import warnings
 from typing import Any
 
 import pytest
+import torch
 from fixtures_cli import assert_refused, flat, sdabn
 
-from sdabn_cli import inspection, registry
+from sdabn_cli import inspection, probing, registry
 
 #: Another third party's plug-in, which must go on working whatever its neighbour does.
 NEIGHBOUR = "def build(*, share: float = 0.5):\n    return lambda clean, generator: clean * share\n"
@@ -158,6 +159,49 @@ def test_a_network_of_the_wrong_result_is_refused_before_anything_is_written(
     assert flat("sdabn plugins check bad") in flat(trained.stderr)
     assert not (tmp_path / "run").exists()
     assert_others_work()
+
+
+@pytest.mark.parametrize(
+    ("kind", "source", "result", "message"),
+    [
+        ("segmenter", SEGMENTER, "logits / 0", "gives values that are not finite for images of"),
+        ("segmenter", SEGMENTER, "(logits, logits)", "gives a tuple instead of a tensor"),
+        ("segmenter", SEGMENTER, "logits[:, 1:]", "gives logits (2, 10, 64, 64) for 11 classes"),
+        ("denoiser", DENOISER, "estimate[..., 1:]", "gives an estimate (2, 3, 64, 63) for an"),
+        ("denoiser", DENOISER, "estimate.none", "fails on inputs [(2, 3, 64, 64), (2, 11, 64, 64)"),
+    ],
+)
+def test_a_network_that_is_wrong_in_train_mode_only_is_found(
+    third_party, neighbour, tmp_path, kind, source, result, message
+):
+    right = "logits" if kind == "segmenter" else "estimate"
+    source = source.format(result=f"({result}) if self.training else {right}")
+    third_party("bad-dist", f"[sdabn.{kind}s]\nbad = bad_net:build\n", bad_net=source)
+
+    trained = sdabn("cascade", "--set", f"{kind}=bad", "--run", tmp_path / "run", "--units", "1")
+    checked = json.loads(sdabn("plugins", "check", "bad", "--json").stdout)["checks"]
+
+    assert_refused(trained, f"The {kind} plug-in 'bad' of bad-dist 1.0, in train mode, {message}")
+    assert not (tmp_path / "run").exists()
+    found = {check["check"]: check for check in checked if "train mode" in check["check"]}
+    assert [check["state"] for check in found.values()] == ["failed"]
+    assert "in train mode" in next(iter(found.values()))["reason"]
+
+
+def test_a_trial_leaves_a_network_as_it_was(third_party):
+    result = "nn.functional.dropout(self.norm(logits), 0.5, self.training)"
+    norm = "        self.norm = nn.BatchNorm2d(num_classes)\n        self.conv ="
+    source = SEGMENTER.format(result=result).replace("        self.conv =", norm)
+    third_party("fine-dist", "[sdabn.segmenters]\nfine = fine_net:build\n", fine_net=source)
+    network = registry.build("segmenter", "fine", {}, num_classes=3).eval()
+    kept = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    state = torch.get_rng_state()
+
+    probing.try_segmenter(network, "fine", num_classes=3, train_mode=True)
+
+    assert not network.training
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(kept[name], tensor) for name, tensor in network.state_dict().items())
 
 
 def test_a_plugin_that_builds_no_module_is_refused(third_party, neighbour, tmp_path):

@@ -46,6 +46,25 @@ def check_output(output: object, expected: tuple[int, ...], what: str) -> Tensor
     return output
 
 
+@torch.no_grad()
+def check_train_mode(module: nn.Module, run: Run, channels: int, what: str) -> None:
+    """In train mode as well, a batch gives a finite result of the right shape.
+
+    Args:
+        module: The network.
+        run: Runs it.
+        channels: Channels of its result.
+        what: What they are, for messages.
+    """
+    if not any(parameter.requires_grad for parameter in module.parameters()):
+        raise NotApplicable("it has nothing to train")
+    try:
+        output = run(module.train(), random(2, 3, SIDE, SIDE))
+    except (Exception, SystemExit) as error:
+        raise ContractError(f"it fails in train mode: {type(error).__name__}: {error}") from error
+    check_output(output, (2, channels, SIDE, SIDE), f"in train mode {what}")
+
+
 def check_gradients(module: nn.Module, run: Run) -> None:
     """In training every parameter gets a finite gradient."""
     if not any(parameter.requires_grad for parameter in module.parameters()):
