@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from fixtures_cli import assert_refused, flat, sdabn
+from fixtures_cli import assert_refused, flat, save_model, sdabn
 
 from sdabn_cli import inspection, probing, registry
 
@@ -420,7 +420,7 @@ class Data:
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        ("return None", "gives a NoneType where an Example"),
+        ("return None", "gives a NoneType in the first example of train; an Example"),
         ("raise RuntimeError('disk')", "fails at the first example of train: RuntimeError: disk"),
         ("raise SystemExit(3)", "fails at the first example of train: SystemExit: 3"),
         ("return Example('x', np.zeros((8, 8, 3)), np.zeros((8, 8), np.uint8))",
@@ -438,6 +438,65 @@ def test_a_data_set_of_the_wrong_examples_is_refused_before_anything_is_written(
     assert_refused(result, "The data set bad of bad-dist 1.0", message)
     assert not (tmp_path / "run").exists()
     assert_others_work()
+
+
+FINE_EXAMPLE = (
+    "Example(f'x{index}', np.full((64, 64, 3), 9, np.uint8), np.ones((64, 64), np.uint8))"
+)
+
+LATER = [
+    ("raise OSError('disk')", "fails at example 1 (counted from 0) of SPLIT: OSError: disk"),
+    ("raise SystemExit(3)", "fails at example 1 (counted from 0) of SPLIT: SystemExit: 3"),
+    ("return None", "gives a NoneType in example 1 (counted from 0) of SPLIT; an Example (name,"),
+    ("return fine._replace(image=fine.image / 255)",
+     "gives image of float64 in example 1 (counted from 0) of SPLIT; whole numbers of 8 or 16"),
+    ("return fine._replace(image=fine.image[..., 0])", "gives image of the shape (64, 64) in"),
+    ("return fine._replace(image='x.png')", "gives image of the type str in example 1"),
+    ("return fine._replace(labels=fine.labels[None])", "gives labels of the shape (1, 64, 64) in"),
+    ("return fine._replace(labels=fine.labels.astype(int))", "gives labels of int64 in example 1"),
+    ("return fine._replace(labels=fine.labels.astype(np.uint16) + 300)",
+     "x1: label 301 is outside the classes. It is example 1 (counted from 0) of SPLIT"),
+    ("return fine._replace(labels=fine.labels + 6)",
+     "x1: label 7 is outside the classes. It is example 1 (counted from 0) of SPLIT of the data"),
+    ("return fine._replace(labels=fine.labels[1:])", "its labels 64 x 63. It is example 1"),
+    ("return fine._replace(labels=None)", "x1 has no labels. It is example 1"),
+    ("from pathlib import Path; return fine._replace(image=Path('gone.png'))", "gone.png"),
+]  # fmt: skip
+
+
+@pytest.fixture
+def later(third_party, request) -> None:
+    """A data set whose second example is wrong."""
+    body = f"fine = {FINE_EXAMPLE}\n        if index == 0: return fine\n        {request.param}"
+    third_party("bad-dist", "[sdabn.datasets]\nbad = bad_data:Data\n",
+                bad_data=DATA.format(body=body))  # fmt: skip
+
+
+@pytest.mark.parametrize(("later", "message"), LATER, indirect=["later"])
+def test_a_data_set_whose_later_examples_are_wrong_is_named_in_training(
+    later, tiny_plugins, tmp_path, message
+):
+    settings = [f"--set={key}" for key in (
+        "data.dataset=bad", "segmenter=tiny", "denoiser=tiny", "segment.batch_size=2",
+        "segment.steps=2", "segment.crop=[16,16]", "data.workers=0")]  # fmt: skip
+
+    result = sdabn("cascade", "--units", "1", *settings, "--run", tmp_path / "run")
+
+    assert_refused(result, message.replace("SPLIT", "train"), "data set bad of bad-dist 1.0")
+
+
+@pytest.mark.parametrize(("later", "message"), LATER, indirect=["later"])
+def test_a_data_set_whose_later_examples_are_wrong_is_named_in_evaluation(
+    later, tiny_plugins, tmp_path, message
+):
+    model = save_model(tmp_path / "model", units=1, classes=("a", "b"))
+
+    result = sdabn("evaluate", "--model", model, "--dataset", "bad", "--noise", "none")
+    checked = json.loads(sdabn("plugins", "check", "bad", "--json").stdout)["checks"]
+
+    assert_refused(result, message.replace("SPLIT", "val"), "data set bad of bad-dist 1.0")
+    decoded = [c for c in checked if c["check"] == "images and labels can be decoded"]
+    assert message.replace("SPLIT", "train") in decoded[0]["reason"]
 
 
 def test_a_network_that_exits_is_refused(third_party, neighbour, tmp_path):
