@@ -19,7 +19,7 @@ from typing import Any
 import entrypoints
 
 import sdabn_cli
-from sdabn_cli.errors import SdabnError
+from sdabn_cli.errors import SdabnError, fault
 
 GROUPS = {
     "segmenter": "sdabn.segmenters",
@@ -81,10 +81,10 @@ class Plugin:
         try:
             with contextlib.redirect_stdout(sys.stderr):  # stdout is for results
                 return entrypoints.EntryPoint(self.name, module, attribute).load()
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
             raise SdabnError(
                 f"The {self.kind} plug-in {self.name!r} of {self.distribution} does not load: "
-                f"{type(error).__name__}: {error}",
+                f"{fault(error)}",
                 f"Repair or uninstall the distribution {self.distribution.split()[0]}.",
             ) from error
 

@@ -197,22 +197,33 @@ def _load_in_a_process(plugins: list[Plugin]) -> tuple[list[str], str]:
         stderr=subprocess.DEVNULL,
         text=True,
     )
-    process.stdin.write(request)
-    process.stdin.close()
     found: list[str] = []
-    for _ in plugins:
-        watchdog = threading.Timer(PATIENCE, process.kill)
-        watchdog.start()
-        line = process.stdout.readline()
-        finished = watchdog.is_alive()
-        watchdog.cancel()
-        if not line:
-            break
-        found.append(json.loads(line)["problem"])
-    if len(found) == len(plugins):
-        process.kill()  # nothing is left to be said
-    code = process.wait()
-    process.stdout.close()
+    finished = True
+    try:
+        process.stdin.write(request)
+        process.stdin.close()
+        for _ in plugins:
+            line, finished = _answer(process)
+            if not line:
+                break
+            found.append(json.loads(line)["problem"])
+        if len(found) == len(plugins):
+            process.kill()  # nothing is left to be said
+        code = process.wait()
+    finally:
+        process.kill()  # a Ctrl-C ends this wait; the other process does not listen to it
+        process.wait()
+        process.stdout.close()
     if not finished:
         return found, f"it does not finish loading within {PATIENCE} seconds"
     return found, f"loading it ended the process ({code})"
+
+
+def _answer(process: subprocess.Popen[str]) -> tuple[str, bool]:
+    """A process's next line, empty where it has ended, and whether it came in time."""
+    watchdog = threading.Timer(PATIENCE, process.kill)
+    watchdog.start()
+    try:
+        return process.stdout.readline(), watchdog.is_alive()
+    finally:
+        watchdog.cancel()

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from sdabn_cli import registry
 from sdabn_cli.cascade import stride_of
 from sdabn_cli.contracts import NoiseModel
-from sdabn_cli.errors import SdabnError
+from sdabn_cli.errors import SdabnError, fault
 from sdabn_cli.randomness import generator
 
 #: What a network is switched to: by ``module.eval()`` or by ``module.train()``.
@@ -94,8 +94,8 @@ def try_noise(model: NoiseModel, name: str) -> None:
     clean = torch.full((3, *ODD), 0.5)
     try:
         noisy = model(clean, generator("trial"))
-    except (Exception, SystemExit) as error:
-        raise _wrong("noise", name, f"fails: {type(error).__name__}: {error}") from error
+    except BaseException as error:
+        raise _wrong("noise", name, f"fails: {fault(error)}") from error
     if not isinstance(noisy, Tensor):
         raise _wrong("noise", name, f"gives a {type(noisy).__name__} instead of a tensor")
     if noisy.shape != clean.shape or noisy.dtype != clean.dtype:
@@ -123,11 +123,9 @@ def _result(module: nn.Module, kind: str, name: str, mode: Mode, *inputs: Tensor
     try:
         with torch.random.fork_rng(devices=[]):  # dropout draws from it
             result = module.train(mode == "train")(*inputs)
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         shown = [tuple(tensor.shape) for tensor in inputs if tensor is not None]
-        raise _wrong(
-            kind, name, f"fails on inputs {shown}: {type(error).__name__}: {error}", mode
-        ) from error
+        raise _wrong(kind, name, f"fails on inputs {shown}: {fault(error)}", mode) from error
     finally:
         module.train(training)
         for buffer, before in kept:

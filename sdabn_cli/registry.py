@@ -15,7 +15,7 @@ from typing import Any
 
 from sdabn_cli.contracts import DenoiserBuilder, SegmenterBuilder
 from sdabn_cli.discovery import GROUPS, Plugin, normalized, plugins
-from sdabn_cli.errors import SdabnError, did_you_mean
+from sdabn_cli.errors import SdabnError, did_you_mean, fault
 from sdabn_cli.signatures import annotations_of, bare, convert, options_of
 from sdabn_cli.specs import format_spec, parse
 
@@ -125,10 +125,9 @@ def build(kind: str, name: str, options: Mapping[str, Any], **given: Any) -> Any
     except ValueError as error:
         reason = str(error).rstrip(".")
         raise SdabnError(f"{kind} {format_spec(name, options)}: {reason}.") from error
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         raise SdabnError(
-            f"The {kind} plug-in {name!r} of {plugin.distribution} failed: "
-            f"{type(error).__name__}: {error}"
+            f"The {kind} plug-in {name!r} of {plugin.distribution} failed: {fault(error)}"
         ) from error
 
 
@@ -214,8 +213,8 @@ def directory_of(plugin: Plugin) -> Path:
     found = plugin.load()
     try:
         return Path(found() if callable(found) else found)
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         raise SdabnError(
             f"The model plug-in {plugin.name!r} of {plugin.distribution} gives no directory: "
-            f"{type(error).__name__}: {error}"
+            f"{fault(error)}"
         ) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import warnings
 from typing import Any
 
@@ -18,6 +19,10 @@ NEIGHBOUR = "def build(*, share: float = 0.5):\n    return lambda clean, generat
 RAISES = "raise RuntimeError('no licence')"
 EXITS = "import sys\nsys.exit('goodbye')"
 KILLS = "import os\nos._exit(3)"
+OWN = "class Own(BaseException): pass\nraise Own('goodbye')"
+SUBCLASS = "class Own(KeyboardInterrupt): pass\nraise Own('goodbye')"
+INTERRUPTS = "raise KeyboardInterrupt('goodbye')"
+UNWRITABLE = "class Own(Exception):\n    def __str__(self): return 1 / 0\nraise Own"
 FINE = "def build(*, sigma: float = 1.0):\n    return lambda clean, generator: clean + sigma\n"
 
 
@@ -46,6 +51,10 @@ def assert_others_work() -> None:
 UNLOADABLE = {
     "raises": (RAISES, "RuntimeError: no licence"),
     "exits": (EXITS, "SystemExit: goodbye"),
+    "own": (OWN, "does not load: Own: goodbye"),
+    "subclass": (SUBCLASS, "does not load: Own: goodbye"),
+    "interrupts": (INTERRUPTS, "raises KeyboardInterrupt itself: goodbye"),
+    "unwritable": (UNWRITABLE, "does not load: Own"),
     "empty": ("", "AttributeError: module 'empty_noise' has no attribute 'build'"),
     "misses": ("import a_module_nobody_has", "No module named 'a_module_nobody_has'"),
     "garbled": ("def build(:", "SyntaxError"),
@@ -73,7 +82,14 @@ def test_plugins_that_do_not_load_are_listed_as_broken_and_the_others_as_ok(thir
 
 
 @pytest.mark.parametrize(
-    ("source", "reason"), [(RAISES, "RuntimeError: no licence"), (EXITS, "SystemExit: goodbye")]
+    ("source", "reason"),
+    [
+        (RAISES, "RuntimeError: no licence"),
+        (EXITS, "SystemExit: goodbye"),
+        (OWN, "Own: goodbye"),
+        (SUBCLASS, "Own: goodbye"),
+        (UNWRITABLE, "Own"),
+    ],
 )
 def test_using_a_plugin_that_does_not_load_names_its_distribution(
     third_party, neighbour, source, reason
@@ -84,6 +100,35 @@ def test_using_a_plugin_that_does_not_load_names_its_distribution(
 
     assert_refused(result, "plug-in 'bad' of bad-dist 1.0 does not load", reason, "uninstall")
     assert_others_work()
+
+
+def test_ctrl_c_while_a_plugin_loads_stops_the_program(third_party):
+    source = "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(60)"
+    third_party("slow-dist", "[sdabn.noises]\nslow = slow_noise:build\n", slow_noise=source)
+
+    result = sdabn("plugins", "show", "slow")
+
+    assert result.exit_code == 130
+    assert "Stopped" in result.stderr
+
+
+def test_ctrl_c_while_plugins_load_in_another_process_ends_both(third_party, tmp_path):
+    told = tmp_path / "pid"
+    source = f"""
+    import os, pathlib, signal, time
+    pathlib.Path({str(told)!r}).write_text(str(os.getpid()))
+    os.kill(os.getpid(), signal.SIGINT)  # as a terminal does, to both
+    os.kill(os.getppid(), signal.SIGINT)
+    time.sleep(600)
+    """
+    third_party("slow-dist", "[sdabn.noises]\nslow = slow_noise:build\n", slow_noise=source)
+    wanted = [entry for entry in inspection.survey() if entry.plugin.name == "slow"]
+
+    with pytest.raises(KeyboardInterrupt):
+        inspection.try_loading(wanted)
+
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(told.read_text()), 0)
 
 
 @pytest.mark.parametrize("target", ["bad noise", "bad_noise.py", "9bad:build", "bad_noise:build()"])
@@ -387,6 +432,7 @@ def noise(clean, generator):
         ("return clean / 0", "gives values that are not finite"),
         ("raise KeyError('peak')", "fails: KeyError: 'peak'"),
         ("raise SystemExit(3)", "fails: SystemExit: 3"),
+        ("raise type('Own', (BaseException,), {})(3)", "fails: Own: 3"),
     ],
 )
 def test_a_noise_of_the_wrong_result_is_refused_before_anything_is_written(
@@ -446,6 +492,7 @@ FINE_EXAMPLE = (
 
 LATER = [
     ("raise OSError('disk')", "fails at example 1 (counted from 0) of SPLIT: OSError: disk"),
+    ("raise type('Own', (KeyboardInterrupt,), {})(3)", "fails at example 1 (counted from 0)"),
     ("raise SystemExit(3)", "fails at example 1 (counted from 0) of SPLIT: SystemExit: 3"),
     ("return None", "gives a NoneType in example 1 (counted from 0) of SPLIT; an Example (name,"),
     ("return fine._replace(image=fine.image / 255)",

@@ -8,6 +8,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from sdabn_cli.errors import fault
 from sdabn_cli.networks import weights_of
 from sdabn_cli.testing.subject import (
     ContractError,
@@ -60,8 +61,8 @@ def check_train_mode(module: nn.Module, run: Run, channels: int, what: str) -> N
         raise NotApplicable("it has nothing to train")
     try:
         output = run(module.train(), random(2, 3, SIDE, SIDE))
-    except (Exception, SystemExit) as error:
-        raise ContractError(f"it fails in train mode: {type(error).__name__}: {error}") from error
+    except BaseException as error:
+        raise ContractError(f"it fails in train mode: {fault(error)}") from error
     check_output(output, (2, channels, SIDE, SIDE), f"in train mode {what}")
 
 
