@@ -19,7 +19,6 @@ from typing import Any, Literal
 import sdabn_cli
 from sdabn_cli.discovery import (
     GROUPS,
-    TARGET,
     Installation,
     Plugin,
     malformed,
@@ -123,8 +122,11 @@ def _examined(
 
 def _problem(plugin: Plugin, place: str) -> str:
     """What is wrong with a plug-in as far as its files tell; empty if nothing is."""
-    if not TARGET.fullmatch(plugin.target):
-        return f"its entry point {plugin.target!r} is not of the form module:object"
+    if plugin.is_malformed:
+        return (
+            f"its entry point {plugin.target!r} is not of the form module:object, such as "
+            f"{plugin.name} = module:build"
+        )
     needed = unmet_requirement(plugin.owner)
     if needed:
         return f"it needs {needed}; this is {sdabn_cli.__version__}: pip install {needed!r}"

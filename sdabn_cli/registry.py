@@ -14,7 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from sdabn_cli.contracts import DenoiserBuilder, SegmenterBuilder
-from sdabn_cli.discovery import GROUPS, Plugin, normalized, plugins
+from sdabn_cli.discovery import (
+    GROUPS,
+    Plugin,
+    malformed_target,
+    normalized,
+    plugins,
+    with_malformed_target,
+)
 from sdabn_cli.errors import SdabnError, did_you_mean, fault
 from sdabn_cli.signatures import annotations_of, bare, convert, options_of
 from sdabn_cli.specs import format_spec, parse
@@ -50,6 +57,8 @@ def find(kind: str, name: str) -> Plugin:
 
 
 def _unknown(kind: str, name: str) -> SdabnError:
+    for plugin in with_malformed_target(name, kind):
+        return malformed_target(plugin)
     known = {plugin.name for plugin in plugins(kind)} | {plugin.spec for plugin in plugins(kind)}
     plain = sorted(entry for entry in known if "/" not in entry)
     other = [k for k in GROUPS if k != kind and any(p.name == name for p in plugins(k))]
@@ -94,6 +103,8 @@ def kinds_of(name: str, kind: str | None = None) -> list[str]:
         return [kind]
     found = [each for each in GROUPS if is_registered(each, name)]
     if not found:
+        for plugin in with_malformed_target(name):
+            raise malformed_target(plugin)
         known = {plugin.name for each in GROUPS for plugin in plugins(each)}
         raise SdabnError(
             f"There is no plug-in called {name!r}.",

@@ -131,6 +131,22 @@ def test_ctrl_c_while_plugins_load_in_another_process_ends_both(third_party, tmp
         os.kill(int(told.read_text()), 0)
 
 
+@pytest.mark.parametrize("target", ["not a target!", "9bad:build", "bad_noise:", ""])
+@pytest.mark.parametrize("arguments", [["bad"], ["bad", "--kind", "noise"], ["bad-dist/bad"]])
+def test_show_explains_an_entry_point_that_names_no_object(third_party, target, arguments):
+    third_party("bad-dist", f"[sdabn.noises]\nbad = {target}\n", bad_noise=FINE)
+
+    shown = sdabn("plugins", "show", *arguments)
+    used = sdabn("cascade", "--set", "noise=bad", "--dry-run")
+
+    for result in (shown, used):
+        assert_refused(
+            result,
+            f"The noise plug-in 'bad' of bad-dist 1.0 is broken: its entry point is {target!r}",
+            "In the group sdabn.noises its author should write: bad = module:build",
+        )
+
+
 @pytest.mark.parametrize("target", ["bad noise", "bad_noise.py", "9bad:build", "bad_noise:build()"])
 def test_an_entry_point_that_names_no_object_is_broken(third_party, neighbour, target):
     third_party("bad-dist", f"[sdabn.noises]\nbad = {target}\n", bad_noise=FINE)
@@ -553,6 +569,17 @@ def test_a_network_that_exits_is_refused(third_party, neighbour, tmp_path):
     result = sdabn("cascade", "--set", "denoiser=bad", "--run", tmp_path / "run")
 
     assert_refused(result, "'bad' of bad-dist 1.0 fails on inputs", "SystemExit: bye")
+
+
+@pytest.mark.parametrize(("kind", "source"), [("segmenter", SEGMENTER), ("denoiser", DENOISER)])
+def test_show_names_a_network_that_fails(third_party, kind, source):
+    third_party("bad-dist", f"[sdabn.{kind}s]\nbad = bad_net:build\n",
+                bad_net=source.format(result="image.nothing"))  # fmt: skip
+
+    result = sdabn("plugins", "show", "bad")
+
+    assert_refused(result, f"The {kind} plug-in 'bad' of bad-dist 1.0 fails on a black image of",
+                   "AttributeError", "sdabn plugins check bad")  # fmt: skip
 
 
 def test_a_denoiser_that_takes_even_sizes_only_is_refused(third_party, neighbour, tmp_path):
