@@ -103,26 +103,26 @@ def value_of(value: Any, hint: Any) -> Any:
     hint = bare(hint)
     if not isinstance(value, str):
         return value
-    members = list(_members(hint))
-    literals = [choice for m in members if get_origin(m) is Literal for choice in get_args(m)]
+    parts = list(members(hint))
+    literals = [choice for m in parts if get_origin(m) is Literal for choice in get_args(m)]
     for choice in literals:
         if value == choice or value == str(choice):
             return choice
-    if type(None) in members and value.lower() in NOTHING:
+    if type(None) in parts and value.lower() in NOTHING:
         return None
-    for member in members:
-        written = len(members) == 1 or value.startswith("[")
-        if written and (get_origin(member) or member) in (list, tuple):
+    for member in parts:
+        is_meant = len(parts) == 1 or value.startswith("[")
+        if is_meant and (get_origin(member) or member) in (list, tuple):
             return _listed(value, get_args(member))
     return value
 
 
-def _members(hint: Any) -> Iterable[Any]:
+def members(hint: Any) -> Iterable[Any]:
     """The types of a union; a type that is none stands for itself."""
     hint = bare(hint)
     if get_origin(hint) in (Union, types.UnionType):
         for part in get_args(hint):
-            yield from _members(part)
+            yield from members(part)
     else:
         yield hint
 
