@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,6 +23,7 @@ from sdabn_cli.augmentation import Augmentation, augment
 from sdabn_cli.contracts import Dataset, Example, NoiseModel
 from sdabn_cli.datasets import class_table
 from sdabn_cli.errors import SdabnError
+from sdabn_cli.examples import located
 from sdabn_cli.labels import OUTSIDE
 from sdabn_cli.randomness import generator
 from sdabn_cli.sharing import SharedArrays
@@ -60,6 +62,15 @@ def decode(example: Example, dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
     return image, labels
 
 
+def decode_at(dataset: Dataset, index: int) -> tuple[np.ndarray, np.ndarray]:
+    """Ask for an example and ``decode`` it.
+
+    Raises:
+        SdabnError: As ``decode``, or as the data set; naming the example.
+    """
+    return _decode_given(dataset, index, _given(dataset, index))
+
+
 def _require_one_size(example: Example, image: tuple[int, ...], labels: tuple[int, ...]) -> None:
     if image != labels:
         where = example.name if isinstance(example.image, np.ndarray) else example.image
@@ -85,7 +96,7 @@ def read_labels(example: Example, dataset: Dataset) -> np.ndarray:
     )
     table = class_table(dataset)
     present = np.flatnonzero(np.bincount(labels.ravel(), minlength=256))
-    unknown = [str(value) for value in present if table[value] == OUTSIDE]
+    unknown = [str(v) for v in present if v >= len(table) or table[v] == OUTSIDE]
     if unknown:
         where = example.name if isinstance(example.labels, np.ndarray) else example.labels
         ignore = dataset.ignore_index
@@ -117,10 +128,19 @@ def _decoded(dataset: Dataset) -> Iterator[tuple[int, tuple[np.ndarray, np.ndarr
         # In groups, so that a large data set is never in memory as a whole.
         for first in range(0, len(dataset), GROUP):
             indices = range(first, min(first + GROUP, len(dataset)))
-            examples = [dataset[index] for index in indices]
-            yield from zip(
-                indices, pool.map(lambda example: decode(example, dataset), examples), strict=True
-            )
+            examples = [_given(dataset, index) for index in indices]
+            decoded = pool.map(partial(_decode_given, dataset), indices, examples)
+            yield from zip(indices, decoded, strict=True)
+
+
+def _given(dataset: Dataset, index: int) -> Example:
+    with located(dataset, index):
+        return dataset[index]
+
+
+def _decode_given(dataset: Dataset, index: int, example: Example) -> tuple[np.ndarray, np.ndarray]:
+    with located(dataset, index):
+        return decode(example, dataset)
 
 
 def _is_drawn(dataset: Dataset) -> bool:
@@ -149,7 +169,7 @@ class DecodedCache:
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         if index in self._kept:
             return self._kept[index]
-        decoded = decode(self.dataset[index], self.dataset)
+        decoded = decode_at(self.dataset, index)
         if not self._is_full:
             self._keep(index, decoded)
         return decoded

@@ -12,11 +12,12 @@ from sdabn_cli import registry
 from sdabn_cli.choices import PluginChoice
 from sdabn_cli.contracts import Dataset, Example
 from sdabn_cli.errors import SdabnError
+from sdabn_cli.examples import Guarded
 from sdabn_cli.labels import IGNORED, OUTSIDE
 from sdabn_cli.recipe import DataSettings
 
 
-def open_split(settings: DataSettings, split: str) -> Dataset:
+def open_split(settings: DataSettings, split: str) -> Guarded:
     """Open one split of the data set that a recipe names.
 
     Raises:
@@ -51,50 +52,22 @@ def open_training(settings: DataSettings) -> Dataset:
     return Joined(parts) if len(parts) > 1 else first
 
 
-def _open(chosen: PluginChoice, settings: DataSettings, split: str) -> Dataset:
-    dataset = registry.build(
-        "dataset", chosen.name, chosen.options, root=settings.root, split=split
+def _open(chosen: PluginChoice, settings: DataSettings, split: str) -> Guarded:
+    dataset = Guarded(
+        registry.build("dataset", chosen.name, chosen.options, root=settings.root, split=split),
+        chosen,
+        split,
     )
     if len(dataset) == 0:
         raise SdabnError(f"The split {split!r} of the data set {chosen} is empty.")
-    _try_first(dataset, chosen, split)
+    _ = dataset[0]  # what fails at once is found before anything else is read
     return dataset
-
-
-def _try_first(dataset: Dataset, chosen: PluginChoice, split: str) -> None:
-    """Make sure that a data set gives examples.
-
-    Raises:
-        SdabnError: If the first one fails or is no ``Example``, naming the distribution.
-    """
-    owner = registry.find("dataset", chosen.name).distribution
-    try:
-        first = dataset[0]
-    except SdabnError:
-        raise
-    except (Exception, SystemExit) as error:
-        raise SdabnError(
-            f"The data set {chosen} of {owner} fails at the first example of {split}: "
-            f"{type(error).__name__}: {error}"
-        ) from error
-    if not isinstance(first, Example):
-        raise SdabnError(
-            f"The data set {chosen} of {owner} gives a {type(first).__name__} where an Example "
-            "(name, image, labels) is needed.",
-            f"Its author can see more with: sdabn plugins check {chosen.name} --kind dataset",
-        )
-    for name, part in (("image", first.image), ("labels", first.labels)):
-        if isinstance(part, np.ndarray) and part.dtype not in (np.uint8, np.uint16):
-            raise SdabnError(
-                f"The data set {chosen} of {owner} gives {name} of {part.dtype}; whole numbers of "
-                "8 or 16 bits are needed."
-            )
 
 
 class Joined:
     """Data sets of the same classes and label ids, one behind the other."""
 
-    def __init__(self, parts: Sequence[Dataset]) -> None:
+    def __init__(self, parts: Sequence[Guarded]) -> None:
         self._parts = parts
         self._ends = list(accumulate(len(part) for part in parts))
         self.classes = parts[0].classes
@@ -106,9 +79,18 @@ class Joined:
         return self._ends[-1]
 
     def __getitem__(self, index: int) -> Example:
+        part, within = self._find(index)
+        return part[within]
+
+    def describe(self, index: int) -> str:
+        """An example's number within its own data set, and whose it is."""
+        part, within = self._find(index)
+        return part.describe(within)
+
+    def _find(self, index: int) -> tuple[Guarded, int]:
         index = range(len(self))[index]
         part = bisect_right(self._ends, index)
-        return self._parts[part][index - (self._ends[part - 1] if part else 0)]
+        return self._parts[part], index - (self._ends[part - 1] if part else 0)
 
 
 def class_table(dataset: Dataset) -> np.ndarray:

@@ -19,7 +19,7 @@ from typing import Any
 import entrypoints
 
 import sdabn_cli
-from sdabn_cli.errors import SdabnError
+from sdabn_cli.errors import SdabnError, fault
 
 GROUPS = {
     "segmenter": "sdabn.segmenters",
@@ -64,12 +64,20 @@ class Plugin:
         """Whether it comes with sdabn."""
         return self.owner == "sdabn"
 
+    @property
+    def is_malformed(self) -> bool:
+        """Whether its target cannot be that of an entry point."""
+        return not TARGET.fullmatch(self.target)
+
     def load(self) -> Any:
         """Import the entry point's object.
 
         Raises:
-            SdabnError: If it needs a newer sdabn or importing fails, naming the distribution.
+            SdabnError: If its entry point is malformed, it needs a newer sdabn or importing fails,
+                naming the distribution.
         """
+        if self.is_malformed:
+            raise malformed_target(self)
         needed = unmet_requirement(self.owner)
         if needed:
             raise SdabnError(
@@ -81,12 +89,25 @@ class Plugin:
         try:
             with contextlib.redirect_stdout(sys.stderr):  # stdout is for results
                 return entrypoints.EntryPoint(self.name, module, attribute).load()
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
             raise SdabnError(
                 f"The {self.kind} plug-in {self.name!r} of {self.distribution} does not load: "
-                f"{type(error).__name__}: {error}",
+                f"{fault(error)}",
                 f"Repair or uninstall the distribution {self.distribution.split()[0]}.",
             ) from error
+
+
+def malformed_target(plugin: Plugin) -> SdabnError:
+    """What is written in the place of an entry point, and what would be right."""
+    target = {"dataset": "module:Class", "model": "module:directory"}.get(
+        plugin.kind, "module:build"
+    )
+    return SdabnError(
+        f"The {plugin.kind} plug-in {plugin.name!r} of {plugin.distribution} is broken: its entry "
+        f"point is {plugin.target!r}, which is not of the form module:object.",
+        f"In the group {GROUPS[plugin.kind]} its author should write: {plugin.name} = {target}. "
+        f"Repair or uninstall the distribution {plugin.distribution.split()[0]}.",
+    )
 
 
 def normalized(name: str) -> str:
@@ -144,7 +165,7 @@ def plugins(kind: str) -> tuple[Plugin, ...]:
             Plugin(
                 kind,
                 point.name,
-                f"{point.module_name}:{point.object_name or ''}",
+                ":".join(filter(None, (point.module_name, point.object_name))),
                 _distribution(*(point.distro.name, point.distro.version))
                 if point.distro
                 else "unknown",
@@ -207,6 +228,22 @@ def registered() -> Iterator[tuple[Installation, Plugin]]:
         for point in points:
             target = point.value.split("[")[0].strip()
             yield installation, Plugin(kinds[point.group], point.name, target, installation.title)
+
+
+def with_malformed_target(name: str, kind: str | None = None) -> list[Plugin]:
+    """Plug-ins of a name, which may be ``distribution/name``, whose entry point is malformed.
+
+    The package ``entrypoints`` passes most of them over, so that ``plugins`` may lack them.
+    """
+    owner, _, plain = name.rpartition("/")
+    return [
+        plugin
+        for _, plugin in registered()
+        if plugin.name == plain
+        and kind in (None, plugin.kind)
+        and (not owner or plugin.owner == normalized(owner))
+        and plugin.is_malformed
+    ]
 
 
 def _first_ones() -> set[Plugin]:

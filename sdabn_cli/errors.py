@@ -37,6 +37,30 @@ class SdabnError(Exception):
         self.hint = hint
         self.table = table
 
+    def add(self, sentence: str) -> None:
+        """Add a sentence to what is wrong."""
+        self.problem = f"{self.problem} {sentence}"
+        self.args = (f"{self.problem}\n{self.hint}" if self.hint else self.problem,)
+
+
+def fault(error: BaseException) -> str:
+    """What code that is not ours has raised, in words.
+
+    Anything counts, also what is no ``Exception``: a plug-in that exits or raises a class of its
+    own is as broken as one that divides by zero. Only the user's Ctrl-C must go on its way. Python
+    raises ``KeyboardInterrupt`` itself for it, never a class derived from it, so the exact type
+    tells them apart; that an author raises the very same on purpose is taken for a Ctrl-C.
+
+    Raises:
+        KeyboardInterrupt: If that is what it is.
+    """
+    if type(error) is KeyboardInterrupt:
+        raise error
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:  # an error that cannot even be written
+        return type(error).__name__
+
 
 def did_you_mean(value: str, allowed: Iterable[str]) -> str:
     """Name the nearest match among the allowed values, and the values themselves.

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sdabn_cli.cascade import Cascade, Unit
 from sdabn_cli.contracts import Dataset, NoiseModel
-from sdabn_cli.data import decode
+from sdabn_cli.data import decode_at
 from sdabn_cli.device import Compute
 from sdabn_cli.execution import Executor
 from sdabn_cli.logits import labels_of
@@ -229,7 +229,7 @@ def _examples(
 ) -> Iterator[tuple[int, Tensor, Tensor, Tensor]]:
     """Every index with its clean and noisy image (1, 3, H, W) and labels (1, H, W)."""
     for index in indices:
-        image, labels = decode(dataset[index], dataset)
+        image, labels = decode_at(dataset, index)
         clean = torch.from_numpy(to_unit(image)).permute(2, 0, 1)[None].contiguous()
         noisy = clean if noise is None else noise(clean, generator(seed, "evaluate", index))
         yield index, clean, noisy, torch.from_numpy(labels.astype("int64"))[None]

@@ -6,7 +6,6 @@ import importlib.metadata
 import inspect
 import re
 import sys
-import typing
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,9 +13,10 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from sdabn_cli import networks, registry
+from sdabn_cli import networks, registry, signatures
 from sdabn_cli.cascade import segment, stride_of
 from sdabn_cli.discovery import Plugin
+from sdabn_cli.errors import SdabnError, fault
 
 #: Side of the square image that the cost is counted on, at least.
 SIDE = 128
@@ -81,20 +81,27 @@ def _of_network(
         "parameters": networks.count_parameters(module),
         "stride": stride if kind == "segmenter" else None,
         "receptive_field": "the whole image" if reach is None else reach,
-        "multiply_adds_per_pixel": _cost(module, kind, num_classes, stride),
+        "multiply_adds_per_pixel": _cost(module, kind, name, num_classes, stride),
     }
 
 
 @torch.no_grad()
-def _cost(module: nn.Module, kind: str, channels: int, stride: int) -> int:
+def _cost(module: nn.Module, kind: str, name: str, channels: int, stride: int) -> int:
     """Multiplications of convolutions and matrix products a pixel, on a square image."""
     side = -(-SIDE // stride) * stride
     image = torch.zeros(1, 3, side, side)
-    with FlopCounterMode(display=False) as counter:
-        if kind == "segmenter":
-            segment(module.eval(), image)
-        else:
-            module.eval()(image, torch.zeros(1, channels, side, side))
+    try:
+        with FlopCounterMode(display=False) as counter:
+            if kind == "segmenter":
+                segment(module.eval(), image)
+            else:
+                module.eval()(image, torch.zeros(1, channels, side, side))
+    except BaseException as error:
+        raise SdabnError(
+            f"The {kind} plug-in {name!r} of {registry.find(kind, name).distribution} fails on a "
+            f"black image of {side} x {side} pixels: {fault(error)}",
+            f"See more with: sdabn plugins check {name} --kind {kind}",
+        ) from error
     return round(counter.get_total_flops() / 2 / side**2)
 
 
@@ -135,15 +142,15 @@ def described_options(target: Callable[..., Any]) -> list[dict[str, str]]:
     texts = _arguments(inspect.getdoc(target) or "")
     if inspect.isclass(target):
         texts = _arguments(inspect.getdoc(target.__init__) or "") | texts
-    hints = registry.annotations_of(target)
+    hints = signatures.annotations_of(target)
     return [
         {
             "name": name,
-            "type": _written(hints.get(name, parameter.annotation)),
+            "type": signatures.written(hints.get(name, parameter.annotation)),
             "default": "" if parameter.default is parameter.empty else str(parameter.default),
             "help": texts.get(name, ""),
         }
-        for name, parameter in registry.options_of(target).items()
+        for name, parameter in signatures.options_of(target).items()
     ]
 
 
@@ -159,12 +166,6 @@ def _arguments(docstring: str) -> dict[str, str]:
         elif name:
             found[name] = f"{found[name]} {line.strip()}".strip()
     return found
-
-
-def _written(annotation: Any) -> str:
-    if typing.get_origin(annotation) is typing.Literal:
-        return " | ".join(map(str, typing.get_args(annotation)))
-    return inspect.formatannotation(annotation) if annotation is not inspect.Parameter.empty else ""
 
 
 def licence(plugin: Plugin) -> str:

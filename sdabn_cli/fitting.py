@@ -101,6 +101,8 @@ def _shown(shape: Shape) -> str:
 
 def _converted(tensor: Tensor, own: Tensor, name: str) -> Tensor:
     """A dense copy in the network's own type; half precision is widened."""
+    if name.endswith(COUNTER):
+        tensor = _counted(tensor)
     kinds = (tensor.is_floating_point(), tensor.is_complex())
     plain = tensor.layout == torch.strided and not tensor.is_quantized
     if not plain or kinds != (own.is_floating_point(), own.is_complex()):
@@ -115,6 +117,20 @@ def _converted(tensor: Tensor, own: Tensor, name: str) -> Tensor:
             "That training had failed; take weights from before.",
         )
     return copy
+
+
+def _counted(tensor: Tensor) -> Tensor:
+    """A count of batches as an integer where it is a whole number in floating point.
+
+    So are those of a state dict that was halved tensor by tensor. Half precision ends at 65,504: a
+    count beyond is infinite there, and was at least that.
+    """
+    if not (tensor.is_floating_point() and tensor.layout == torch.strided):
+        return tensor
+    most = torch.finfo(torch.float16).max
+    finite = tensor.detach().double().nan_to_num(nan=0.5, posinf=most)
+    whole = bool((finite == finite.round()).all()) and bool((finite >= 0).all())
+    return finite.long() if whole else tensor
 
 
 def _kind(tensor: Tensor) -> str:

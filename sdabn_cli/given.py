@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from sdabn_cli import description, hub, origin, recipefiles, registry, sources
+from sdabn_cli import description, hub, origin, recipefiles, registry, signatures, sources
 from sdabn_cli.choices import NetworkChoice
 from sdabn_cli.errors import SdabnError
 from sdabn_cli.origin import ROLES, Origin
@@ -191,7 +191,7 @@ def _effective(kind: str, name: str, options: Mapping[str, Any]) -> dict[str, An
     """Options with the defaults filled in, in the types that the plug-in declares."""
     plugin = registry.find(ROLES[kind], name)
     function = plugin.load()
-    defaults = {key: option.default for key, option in registry.options_of(function).items()}
+    defaults = {key: option.default for key, option in signatures.options_of(function).items()}
     return defaults | registry.check_options(plugin, function, options)
 
 

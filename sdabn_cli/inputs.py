@@ -86,10 +86,16 @@ def check_output(output: Path) -> None:
     Raises:
         SdabnError: If the place is a file, or neither it nor what will hold it can be written to.
     """
-    if output.exists() and not output.is_dir():
-        raise SdabnError(f"{output} is a file, not a directory.", "Give another --output.")
-    existing = next(p for p in (output.absolute(), *output.absolute().parents) if p.exists())
-    if not existing.is_dir() or not os.access(existing, os.W_OK):
+    try:
+        existing = next(p for p in (output.absolute(), *output.absolute().parents) if p.exists())
+    except OSError as error:  # too long a name, or a place that may not be looked into
+        raise SdabnError(
+            f"{output} cannot be written: {error.strerror}.", "Give another --output."
+        ) from error
+    if not existing.is_dir():
+        shown = output if existing == output.absolute() else existing
+        raise SdabnError(f"{shown} is a file, not a directory.", "Give another --output.")
+    if not os.access(existing, os.W_OK):
         raise SdabnError(f"{existing} cannot be written to.", "Give another --output.")
 
 

@@ -19,7 +19,6 @@ from typing import Any, Literal
 import sdabn_cli
 from sdabn_cli.discovery import (
     GROUPS,
-    TARGET,
     Installation,
     Plugin,
     malformed,
@@ -123,8 +122,11 @@ def _examined(
 
 def _problem(plugin: Plugin, place: str) -> str:
     """What is wrong with a plug-in as far as its files tell; empty if nothing is."""
-    if not TARGET.fullmatch(plugin.target):
-        return f"its entry point {plugin.target!r} is not of the form module:object"
+    if plugin.is_malformed:
+        return (
+            f"its entry point {plugin.target!r} is not of the form module:object, such as "
+            f"{plugin.name} = module:build"
+        )
     needed = unmet_requirement(plugin.owner)
     if needed:
         return f"it needs {needed}; this is {sdabn_cli.__version__}: pip install {needed!r}"
@@ -197,22 +199,33 @@ def _load_in_a_process(plugins: list[Plugin]) -> tuple[list[str], str]:
         stderr=subprocess.DEVNULL,
         text=True,
     )
-    process.stdin.write(request)
-    process.stdin.close()
     found: list[str] = []
-    for _ in plugins:
-        watchdog = threading.Timer(PATIENCE, process.kill)
-        watchdog.start()
-        line = process.stdout.readline()
-        finished = watchdog.is_alive()
-        watchdog.cancel()
-        if not line:
-            break
-        found.append(json.loads(line)["problem"])
-    if len(found) == len(plugins):
-        process.kill()  # nothing is left to be said
-    code = process.wait()
-    process.stdout.close()
+    finished = True
+    try:
+        process.stdin.write(request)
+        process.stdin.close()
+        for _ in plugins:
+            line, finished = _answer(process)
+            if not line:
+                break
+            found.append(json.loads(line)["problem"])
+        if len(found) == len(plugins):
+            process.kill()  # nothing is left to be said
+        code = process.wait()
+    finally:
+        process.kill()  # a Ctrl-C ends this wait; the other process does not listen to it
+        process.wait()
+        process.stdout.close()
     if not finished:
         return found, f"it does not finish loading within {PATIENCE} seconds"
     return found, f"loading it ended the process ({code})"
+
+
+def _answer(process: subprocess.Popen[str]) -> tuple[str, bool]:
+    """A process's next line, empty where it has ended, and whether it came in time."""
+    watchdog = threading.Timer(PATIENCE, process.kill)
+    watchdog.start()
+    try:
+        return process.stdout.readline(), watchdog.is_alive()
+    finally:
+        watchdog.cancel()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 
 from sdabn_cli.discovery import Plugin
@@ -15,7 +16,12 @@ from sdabn_cli.errors import SdabnError
 
 
 def main() -> None:
-    """Load every plug-in in turn; what they print themselves goes nowhere."""
+    """Load every plug-in in turn; what they print themselves goes nowhere.
+
+    A Ctrl-C reaches the process that waits for the answers as well, and that one ends this one. So
+    it is ignored here, and a ``KeyboardInterrupt`` can only be a plug-in's own.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     request = json.load(sys.stdin)
@@ -30,6 +36,8 @@ def _problem(plugin: Plugin) -> str:
         loaded = plugin.load()
     except SdabnError as error:
         return error.problem
+    except KeyboardInterrupt as error:
+        return f"does not load: it raises KeyboardInterrupt itself: {error}"
     if not callable(loaded) and plugin.kind != "model":
         return f"its entry point is a {type(loaded).__name__}, not a function or class"
     return ""

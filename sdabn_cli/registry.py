@@ -6,26 +6,30 @@ Nothing is loaded until a name is used.
 from __future__ import annotations
 
 import contextlib
-import inspect
 import sys
 import warnings
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, get_origin, get_type_hints
+from typing import Any
 
 from sdabn_cli.contracts import DenoiserBuilder, SegmenterBuilder
-from sdabn_cli.discovery import GROUPS, Plugin, normalized, plugins
-from sdabn_cli.errors import SdabnError, did_you_mean
-from sdabn_cli.specs import format_spec, parse, split, without_brackets
+from sdabn_cli.discovery import (
+    GROUPS,
+    Plugin,
+    malformed_target,
+    normalized,
+    plugins,
+    with_malformed_target,
+)
+from sdabn_cli.errors import SdabnError, did_you_mean, fault
+from sdabn_cli.signatures import annotations_of, bare, convert, options_of
+from sdabn_cli.specs import format_spec, parse
 
 __all__ = ["GROUPS", "Plugin", "format_spec", "parse", "plugins"]
 
 #: Types of options that are plug-ins themselves, and the kinds they name.
 NESTED = {DenoiserBuilder: "denoiser", SegmenterBuilder: "segmenter"}
-
-#: Parameters that the framework fills in; a user cannot set them.
-FRAMEWORK_PARAMETERS = {"num_classes", "condition_channels", "in_channels", "root", "split"}
 
 
 def find(kind: str, name: str) -> Plugin:
@@ -53,6 +57,8 @@ def find(kind: str, name: str) -> Plugin:
 
 
 def _unknown(kind: str, name: str) -> SdabnError:
+    for plugin in with_malformed_target(name, kind):
+        return malformed_target(plugin)
     known = {plugin.name for plugin in plugins(kind)} | {plugin.spec for plugin in plugins(kind)}
     plain = sorted(entry for entry in known if "/" not in entry)
     other = [k for k in GROUPS if k != kind and any(p.name == name for p in plugins(k))]
@@ -97,6 +103,8 @@ def kinds_of(name: str, kind: str | None = None) -> list[str]:
         return [kind]
     found = [each for each in GROUPS if is_registered(each, name)]
     if not found:
+        for plugin in with_malformed_target(name):
+            raise malformed_target(plugin)
         known = {plugin.name for each in GROUPS for plugin in plugins(each)}
         raise SdabnError(
             f"There is no plug-in called {name!r}.",
@@ -128,20 +136,10 @@ def build(kind: str, name: str, options: Mapping[str, Any], **given: Any) -> Any
     except ValueError as error:
         reason = str(error).rstrip(".")
         raise SdabnError(f"{kind} {format_spec(name, options)}: {reason}.") from error
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         raise SdabnError(
-            f"The {kind} plug-in {name!r} of {plugin.distribution} failed: "
-            f"{type(error).__name__}: {error}"
+            f"The {kind} plug-in {name!r} of {plugin.distribution} failed: {fault(error)}"
         ) from error
-
-
-def options_of(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """Own options of a plug-in: keyword-only parameters that the framework does not fill in."""
-    return {
-        name: parameter
-        for name, parameter in inspect.signature(function).parameters.items()
-        if parameter.kind is parameter.KEYWORD_ONLY and name not in FRAMEWORK_PARAMETERS
-    }
 
 
 def check_options(
@@ -152,8 +150,6 @@ def check_options(
     Raises:
         SdabnError: Naming the first unknown option with its nearest match, or every bad value.
     """
-    from pydantic import ConfigDict, ValidationError, create_model
-
     if not callable(function):
         raise SdabnError(
             f"The {plugin.kind} plug-in {plugin.name!r} of {plugin.distribution} is a "
@@ -166,34 +162,22 @@ def check_options(
                 f"The {plugin.kind} {plugin.name!r} has no option {key!r}.",
                 did_you_mean(key, allowed),
             )
-    hints = annotations_of(function)
-    nested = {n: kind for n in allowed for t, kind in NESTED.items() if hints.get(n) is t}
-    fields = {
-        name: (hints.get(name, Any), ... if p.default is p.empty else p.default)
-        for name, p in allowed.items()
-        if name not in nested
-    }
-    model = create_model("Options", __config__=ConfigDict(arbitrary_types_allowed=True), **fields)
-    given = {name: value for name, value in options.items() if name not in nested}
-    try:
-        values = model(**{n: _listed(value, hints.get(n)) for n, value in given.items()})
-    except ValidationError as error:
-        problems = "; ".join(
-            f"{e['loc'][0]}={options.get(str(e['loc'][0]))!r}: {e['msg']}" for e in error.errors()
-        )
-        raise SdabnError(f"The {plugin.kind} {plugin.name!r} refuses {problems}.") from error
+    types = annotations_of(function)
+    hints = {name: types.get(name, Any) for name in allowed}
+    nested = {n: kind for n in allowed for t, kind in NESTED.items() if bare(hints[n]) is t}
+    plain = {name: parameter for name, parameter in allowed.items() if name not in nested}
+    values, problems = convert(
+        {name: hints[name] for name in plain},
+        {name: ... if p.default is p.empty else p.default for name, p in plain.items()},
+        {name: value for name, value in options.items() if name in plain},
+    )
+    if problems:
+        raise SdabnError(f"The {plugin.kind} {plugin.name!r} refuses {'; '.join(problems)}.")
     builders = {
         name: _builder(kind, options.get(name, allowed[name].default))
         for name, kind in nested.items()
     }
-    return {name: getattr(values, name) for name in given} | builders
-
-
-def _listed(value: Any, hint: Any) -> Any:
-    """``[1,2]`` as a list where the option is one."""
-    if isinstance(value, str) and get_origin(hint) in (list, tuple):
-        return [part.strip() for part in split(without_brackets(value)) if part.strip()]
-    return value
+    return values | builders
 
 
 def _builder(kind: str, choice: Any) -> Callable[..., Any]:
@@ -226,19 +210,6 @@ def _builder(kind: str, choice: Any) -> Callable[..., Any]:
     return partial(build, kind, name, options)
 
 
-def annotations_of(function: Callable[..., Any]) -> dict[str, Any]:
-    """Types of the options, without those that only a type checker can resolve."""
-    function = function.__init__ if inspect.isclass(function) else function
-    resolved: dict[str, Any] = {}
-    for name, annotation in getattr(function, "__annotations__", {}).items():
-        holder = type("Holder", (), {"__annotations__": {name: annotation}})
-        try:
-            resolved |= get_type_hints(holder, globalns=getattr(function, "__globals__", {}))
-        except NameError:
-            continue
-    return resolved
-
-
 def model_directory(name: str) -> Path:
     """Directory of the finished cascade registered under that name."""
     return directory_of(find("model", name))
@@ -253,8 +224,8 @@ def directory_of(plugin: Plugin) -> Path:
     found = plugin.load()
     try:
         return Path(found() if callable(found) else found)
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         raise SdabnError(
             f"The model plug-in {plugin.name!r} of {plugin.distribution} gives no directory: "
-            f"{type(error).__name__}: {error}"
+            f"{fault(error)}"
         ) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.resources
 import keyword
 import re
@@ -13,7 +14,9 @@ from string import Template
 import sdabn_cli
 from sdabn_cli.discovery import GROUPS, plugins
 from sdabn_cli.errors import SdabnError, did_you_mean
-from sdabn_cli.files import write_atomically
+from sdabn_cli.files import write_together
+from sdabn_cli.inputs import check_output
+from sdabn_cli.inspection import module_exists
 
 KINDS = ("segmenter", "denoiser", "noise", "dataset")
 
@@ -61,10 +64,9 @@ def plan(name: str, kind: str, directory: Path | None = None) -> Package:
     if kind not in KINDS:
         raise SdabnError(f"There is no kind {kind!r} of new plug-in.", did_you_mean(kind, KINDS))
     _check_name(name, kind)
-    directory = directory or Path(f"sdabn-{name}")
-    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        raise SdabnError(f"{directory} is there already.", "Choose another with --output.")
-    module = "sdabn_" + name.replace("-", "_")
+    directory = Path(f"sdabn-{name}") if directory is None else directory
+    _check_place(directory)
+    module = module_of(name)
     # The kind behind it keeps the class from hiding what the module imports.
     class_name = "".join(part.capitalize() for part in (*re.split("[-_]", name), kind))
     values = {
@@ -100,24 +102,61 @@ def plan(name: str, kind: str, directory: Path | None = None) -> Package:
 
 
 def write(package: Package) -> None:
-    """Write a planned package."""
-    for path, content in package.files.items():
-        target = package.directory / path
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(target, lambda file, text=content: file.write(text.encode()))
-        except OSError as error:
-            raise SdabnError(f"{target} cannot be written: {error}.") from error
+    """Write a planned package, all of it or nothing.
+
+    Raises:
+        SdabnError: If a file cannot be written; what was written before it is removed.
+    """
+    targets = {package.directory / path: text for path, text in package.files.items()}
+    folders = {folder for target in targets for folder in target.absolute().parents}
+    new = sorted(folder for folder in folders if not folder.exists())
+    try:
+        write_together({
+            path: (lambda file, text=text: file.write(text.encode()))
+            for path, text in targets.items()
+        })  # fmt: skip
+    except SdabnError:
+        for target in targets:  # none was there before: the directory was empty
+            with contextlib.suppress(OSError):
+                target.unlink()
+        for folder in reversed(new):
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        raise
+
+
+def _check_place(directory: Path) -> None:
+    """Make sure that a package can be written to a directory.
+
+    Raises:
+        SdabnError: If it holds something, cannot be written, or lies within an import package,
+            whose installation would take the new modules for its own.
+    """
+    check_output(directory)
+    if directory.is_dir() and any(directory.iterdir()):
+        raise SdabnError(f"{directory} is there already.", "Choose another with --output.")
+    place = directory.absolute()
+    existing = next(folder for folder in (place, *place.parents) if folder.is_dir())
+    if (existing / "__init__.py").exists():
+        raise SdabnError(
+            f"{existing} is a Python package (it has an __init__.py): a package of its own cannot "
+            "lie within it.",
+            "Choose a directory beside it with --output.",
+        )
 
 
 def _check_name(name: str, kind: str) -> None:
-    wellformed = re.fullmatch(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*", name)
-    taken = keyword.iskeyword(name) or name in RESERVED
-    if not wellformed or taken or len(name) > LONGEST:
+    wellformed = re.fullmatch(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*", name) and len(name) <= LONGEST
+    taken = "a word of Python" if keyword.iskeyword(name) else "sdabn's own"
+    if not wellformed or keyword.iskeyword(name) or name in RESERVED:
+        elsewhere = (
+            " Where the package goes is said with --output." if set("/\\") & set(name) else ""
+        )
         raise SdabnError(
-            f"{name!r} cannot be the name of a plug-in.",
+            f"{name!r} cannot be the name of a plug-in"
+            + (f": it is {taken}." if wellformed else "."),
             f"Allowed are at most {LONGEST} small letters and digits, joined by - or _, such as "
-            f"my-net2, but not {', '.join(RESERVED)}.",
+            f"my-net2, but not {', '.join(RESERVED)}.{elsewhere}",
         )
     owners = [plugin.distribution for plugin in plugins(kind) if plugin.name == name]
     if owners:
@@ -125,6 +164,17 @@ def _check_name(name: str, kind: str) -> None:
             f"There is a {kind} {name!r} already, of {' and '.join(owners)}.",
             "Choose another name.",
         )
+    module = module_of(name)
+    if module_exists(module):
+        raise SdabnError(
+            f"The module {module}, which would hold the plug-in, is installed already.",
+            "Choose another name.",
+        )
+
+
+def module_of(name: str) -> str:
+    """The module of a new plug-in; with its prefix it hides none that is there already."""
+    return "sdabn_" + name.replace("-", "_")
 
 
 def _filled(template: str, values: dict[str, str]) -> str:

@@ -94,9 +94,13 @@ def _try_networks(recipe: Recipe, num_classes: int) -> None:
     segmenter, denoiser = (
         networks.for_kind(recipe, kind, num_classes=num_classes) for kind in KINDS
     )
-    probing.try_segmenter(segmenter, recipe.segmenter.name, num_classes=num_classes)
+    probing.try_segmenter(
+        segmenter, recipe.segmenter.name, num_classes=num_classes, train_mode=True
+    )
     channels = condition_channels(recipe.condition, num_classes)
-    probing.try_denoiser(denoiser, recipe.denoiser.name, condition_channels=channels)
+    probing.try_denoiser(
+        denoiser, recipe.denoiser.name, condition_channels=channels, train_mode=True
+    )
 
 
 def check_class_weights(recipe: Recipe, dataset: Dataset) -> None:

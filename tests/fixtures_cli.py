@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def files(directory: Path) -> set[str]:
     return {p.relative_to(directory).as_posix() for p in directory.rglob("*") if p.is_file()}
 
 
-def save_model(directory: Path, *, units: int = 2) -> Path:
+def save_model(directory: Path, *, units: int = 2, classes: Sequence[str] = CLASSES) -> Path:
     """Save a cascade of the plug-ins ``tiny`` whose estimates are known.
 
     The first denoiser returns its input; every other one returns the 3x3 mean of half its input,
@@ -58,8 +59,8 @@ def save_model(directory: Path, *, units: int = 2) -> Path:
     weights, described = {}, []
     for unit in range(1, units + 1):
         torch.manual_seed(unit)
-        segmenter = networks.build_segmenter("tiny", {}, num_classes=len(CLASSES))
-        denoiser = networks.build_denoiser("tiny", {}, condition_channels=len(CLASSES))
+        segmenter = networks.build_segmenter("tiny", {}, num_classes=len(classes))
+        denoiser = networks.build_denoiser("tiny", {}, condition_channels=len(classes))
         torch.nn.init.normal_(segmenter.conv.weight)
         torch.nn.init.zeros_(denoiser.conv.weight)
         torch.nn.init.zeros_(denoiser.conv.bias)
@@ -75,7 +76,10 @@ def save_model(directory: Path, *, units: int = 2) -> Path:
         parts = [model.Network(plugin="tiny", weights=name) for name in names]
         described.append(model.UnitDescription(segmenter=parts[0], denoiser=parts[1]))
     description = model.Description(
-        units=described, classes=list(CLASSES), palette=list(PALETTE), noise="gaussian:sigma=25"
+        units=described,
+        classes=list(classes),
+        palette=list(PALETTE[: len(classes)]),
+        noise="gaussian:sigma=25",
     )
     model.save(directory, description, weights)
     return directory

@@ -80,6 +80,56 @@ def test_every_public_name_is_there_and_explains_itself():
         _ = sdabn_cli.loaad
 
 
+@pytest.mark.parametrize(
+    ("name", "given", "message"),
+    [
+        ("load", {"units": "1"}, r"units='1' is of the type str.\nAllowed: a whole number or None"),
+        ("load", {"units": True}, r"units=True is of the type bool"),
+        ("load", {"units": 1.0}, r"units=1.0 is of the type float"),
+        ("load", {"units": 0}, r"3 units; --units 0 was asked.\nAllowed: 1 to 3"),
+        ("load", {"memory": 3}, r"memory=3 is of the type int.\nAllowed: a text"),
+        ("load", {"device": None}, r"device=None .*\nAllowed: a text"),
+        ("load", {"compiled": "no"}, r"compiled='no' .*\nAllowed: True or False"),
+        ("load", {"images": 0}, r"images=0 is too small.\nAllowed: whole numbers from 1"),
+        ("load", {"model": 3}, r"model=3 is of the type int.\nAllowed: a text or a path"),
+        ("save", {"model": "street", "directory": 3}, r"directory=3 .*\nAllowed: a text or a path"),
+        ("evaluate", {"dataset": "scenes", "limit": 0}, r"limit=0 is too small"),
+        ("evaluate", {"dataset": "scenes", "limit": "9"}, r"limit='9' is of the type str"),
+        ("evaluate", {"dataset": None}, r"dataset=None .*\nAllowed: a text"),
+        ("evaluate", {"model": [], "dataset": "s"}, "Allowed: a loaded model, a text or a path"),
+        ("train_stage", {"index": "1", "kind": "seg"}, r"index='1' is of the type str"),
+        ("train_stage", {"index": 0, "kind": 1}, r"kind=1 is of the type int"),
+        ("train_stage", {"index": 0, "kind": "seg", "overrides": [3]},
+         r"overrides: 3 is of the type int.\nAllowed: .*\['?\"?segment.steps=100"),
+        ("train_stage", {"index": 0, "kind": "seg", "overrides": "segment.steps=3"},
+         r"overrides='segment.steps=3' is of the type str.\nAllowed"),
+        ("train_cascade", {"overrides": {3: 4}}, r"overrides: 3 is of the type int"),
+        ("train_cascade", {"overrides": None}, r"overrides=None is of the type NoneType"),
+        ("train_cascade", {"run": 3}, r"run=3 .*\nAllowed: a text, a path or None"),
+    ],
+)  # fmt: skip
+def test_a_value_of_a_wrong_type_is_named_with_what_is_allowed(name, given, message):
+    with pytest.raises(sdabn_cli.SdabnError, match=message):
+        getattr(sdabn_cli, name)(**given)
+
+    assert not Path("runs").exists()
+
+
+def test_a_mistyped_parameter_is_pythons_own_error():
+    with pytest.raises(TypeError, match=r"load\(\) got an unexpected keyword argument 'unit'"):
+        sdabn_cli.load("street", unit=1)
+
+
+def test_numbers_of_numpy_and_paths_are_taken(directory):
+    loaded = sdabn_cli.load(directory, units=np.int64(1), **EXACT)
+    small = (f"{key}={value}" for key, value in {"units": 1}.items())
+
+    planned = sdabn_cli.train_cascade("scenes/quickstart", overrides=small, dry_run=True)
+
+    assert len(loaded) == 1
+    assert [stage["id"] for stage in planned["stages"]] == ["s0", "s1", "d1"]
+
+
 def test_editors_see_every_public_name():
     stub = Path(sdabn_cli.__file__).with_suffix(".pyi").read_text()
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import re
+import resource
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -65,6 +68,28 @@ def test_show_tells_a_segmenters_stride_and_choices():
     (variant,) = facts["options"]
     assert variant["default"] == "w18_small_v2"
     assert variant["type"].startswith("w18_small | w18_small_v2 | w22_plus | w18 | ")
+
+
+def test_show_tells_the_bounds_of_options(third_party):
+    source = """
+    from typing import Annotated, Literal
+    from pydantic import Field
+
+    def build(*, n: Annotated[int, Field(ge=1, le=8)] = 2, side: Literal[1, 2] | None = None,
+              cut: Annotated[float, Field(gt=0)] | None = None,
+              steps: tuple[Annotated[int, Field(ge=1)], ...] = (1,), _hidden: int = 0):
+        return lambda clean, generator: clean
+    """
+    third_party("odd-dist", "[sdabn.noises]\nodd = odd_noise:build\n", odd_noise=source)
+
+    (facts,) = shown("odd")
+
+    assert {option["name"]: option["type"] for option in facts["options"]} == {
+        "n": "int, >= 1, <= 8",
+        "side": "1 | 2 | None",
+        "cut": "(float, > 0) | None",
+        "steps": "tuple[int, >= 1, ...]",
+    }
 
 
 def test_show_lists_every_kind_that_has_the_name():
@@ -169,9 +194,18 @@ def test_new_writes_a_package_and_says_what_to_do_next(kind, tmp_path):
     [
         ("ddfn", "denoiser", ["denoiser 'ddfn' already, of sdabn 0.1.0", "Choose another name"]),
         ("My Net", "denoiser", ["'My Net' cannot be the name", "small letters and digits"]),
-        ("class", "denoiser", ["'class' cannot be the name"]),
+        ("class", "denoiser", ["'class' cannot be the name of a plug-in: it is a word of Python"]),
+        ("a/b", "denoiser", ["'a/b' cannot be the name", "goes is said with --output"]),
+        ("..", "denoiser", ["'..' cannot be the name"]),
         ("net_", "denoiser", ["'net_' cannot be the name"]),
-        ("cli", "denoiser", ["'cli' cannot be the name", "but not cli, plugins, recipes"]),
+        (
+            "cli",
+            "denoiser",
+            [
+                "'cli' cannot be the name of a plug-in: it is sdabn's",
+                "but not cli, plugins, recipes",
+            ],
+        ),
         ("n" * 61, "denoiser", ["cannot be the name", "at most 60 small letters"]),
         ("net", "denoise", ["no kind 'denoise'", "Did you mean 'denoiser'?"]),
         ("net", "model", ["no kind 'model'", "Allowed: dataset, denoiser, noise, segmenter"]),
@@ -184,7 +218,8 @@ def test_new_refuses_what_cannot_be_a_plugin(name, kind, parts, tmp_path):
     assert not (tmp_path / "new").exists()
 
 
-HIDING = [("f", "segmenter"), ("path", "dataset"), ("example", "dataset"), ("torch", "noise")]
+HIDING = [("f", "segmenter"), ("path", "dataset"), ("example", "dataset"), ("torch", "noise"),
+          ("nn", "denoiser"), ("json", "dataset")]  # fmt: skip
 
 
 @pytest.mark.parametrize(("name", "kind"), HIDING)
@@ -200,6 +235,56 @@ def test_no_name_hides_what_the_new_module_imports(name, kind, tmp_path, monkeyp
     assert defined
     assert not defined & imported
     assert all(getattr(module, each).__module__ == module.__name__ for each in defined)
+
+
+def test_new_writes_nothing_where_it_cannot_write_everything(tmp_path):
+    (tmp_path / "letter").write_text("kept")
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package" / "__init__.py").touch()
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    places = {
+        tmp_path / "letter": "letter is a file, not a directory",
+        tmp_path / "letter" / "new": "letter is a file, not a directory",
+        tmp_path / "package": "package is there already",
+        tmp_path / "package" / "a" / "new": "package is a Python package (it has an __init__.py)",
+        tmp_path / ("x" * 300): "File name too long",
+        Path("/proc/new"): "cannot be written",
+    }
+
+    for place, message in places.items():
+        result = sdabn("plugins", "new", "net", "--kind", "noise", "--output", place)
+        assert_refused(result, message)
+
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+def test_new_leaves_nothing_half_written(tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200, hard))  # the first file is smaller
+    try:
+        result = sdabn("plugins", "new", "net", "--kind", "noise", "--output", tmp_path / "a/new")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    assert_refused(result, "setup.cfg cannot be written", "File too large")
+    assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_new_needs_a_directory_that_may_be_written(tmp_path):
+    (tmp_path / "closed").mkdir(mode=0o500)
+
+    result = sdabn("plugins", "new", "net", "--kind", "noise", "--output", tmp_path / "closed/new")
+
+    assert_refused(result, "closed cannot be written to", "--output")
+
+
+def test_new_does_not_take_the_name_of_an_installed_module(third_party, tmp_path):
+    third_party("other-dist", "", sdabn_net="")
+
+    result = sdabn("plugins", "new", "net", "--kind", "noise", "--output", tmp_path / "new")
+
+    assert_refused(result, "The module sdabn_net, which would hold the plug-in, is installed")
 
 
 def test_new_overwrites_nothing(tmp_path):

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import warnings
 from typing import Any
 
 import pytest
-from fixtures_cli import assert_refused, flat, sdabn
+import torch
+from fixtures_cli import assert_refused, flat, save_model, sdabn
 
-from sdabn_cli import inspection, registry
+from sdabn_cli import inspection, probing, registry
 
 #: Another third party's plug-in, which must go on working whatever its neighbour does.
 NEIGHBOUR = "def build(*, share: float = 0.5):\n    return lambda clean, generator: clean * share\n"
@@ -17,6 +19,10 @@ NEIGHBOUR = "def build(*, share: float = 0.5):\n    return lambda clean, generat
 RAISES = "raise RuntimeError('no licence')"
 EXITS = "import sys\nsys.exit('goodbye')"
 KILLS = "import os\nos._exit(3)"
+OWN = "class Own(BaseException): pass\nraise Own('goodbye')"
+SUBCLASS = "class Own(KeyboardInterrupt): pass\nraise Own('goodbye')"
+INTERRUPTS = "raise KeyboardInterrupt('goodbye')"
+UNWRITABLE = "class Own(Exception):\n    def __str__(self): return 1 / 0\nraise Own"
 FINE = "def build(*, sigma: float = 1.0):\n    return lambda clean, generator: clean + sigma\n"
 
 
@@ -45,6 +51,10 @@ def assert_others_work() -> None:
 UNLOADABLE = {
     "raises": (RAISES, "RuntimeError: no licence"),
     "exits": (EXITS, "SystemExit: goodbye"),
+    "own": (OWN, "does not load: Own: goodbye"),
+    "subclass": (SUBCLASS, "does not load: Own: goodbye"),
+    "interrupts": (INTERRUPTS, "raises KeyboardInterrupt itself: goodbye"),
+    "unwritable": (UNWRITABLE, "does not load: Own"),
     "empty": ("", "AttributeError: module 'empty_noise' has no attribute 'build'"),
     "misses": ("import a_module_nobody_has", "No module named 'a_module_nobody_has'"),
     "garbled": ("def build(:", "SyntaxError"),
@@ -72,7 +82,14 @@ def test_plugins_that_do_not_load_are_listed_as_broken_and_the_others_as_ok(thir
 
 
 @pytest.mark.parametrize(
-    ("source", "reason"), [(RAISES, "RuntimeError: no licence"), (EXITS, "SystemExit: goodbye")]
+    ("source", "reason"),
+    [
+        (RAISES, "RuntimeError: no licence"),
+        (EXITS, "SystemExit: goodbye"),
+        (OWN, "Own: goodbye"),
+        (SUBCLASS, "Own: goodbye"),
+        (UNWRITABLE, "Own"),
+    ],
 )
 def test_using_a_plugin_that_does_not_load_names_its_distribution(
     third_party, neighbour, source, reason
@@ -83,6 +100,51 @@ def test_using_a_plugin_that_does_not_load_names_its_distribution(
 
     assert_refused(result, "plug-in 'bad' of bad-dist 1.0 does not load", reason, "uninstall")
     assert_others_work()
+
+
+def test_ctrl_c_while_a_plugin_loads_stops_the_program(third_party):
+    source = "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(60)"
+    third_party("slow-dist", "[sdabn.noises]\nslow = slow_noise:build\n", slow_noise=source)
+
+    result = sdabn("plugins", "show", "slow")
+
+    assert result.exit_code == 130
+    assert "Stopped" in result.stderr
+
+
+def test_ctrl_c_while_plugins_load_in_another_process_ends_both(third_party, tmp_path):
+    told = tmp_path / "pid"
+    source = f"""
+    import os, pathlib, signal, time
+    pathlib.Path({str(told)!r}).write_text(str(os.getpid()))
+    os.kill(os.getpid(), signal.SIGINT)  # as a terminal does, to both
+    os.kill(os.getppid(), signal.SIGINT)
+    time.sleep(600)
+    """
+    third_party("slow-dist", "[sdabn.noises]\nslow = slow_noise:build\n", slow_noise=source)
+    wanted = [entry for entry in inspection.survey() if entry.plugin.name == "slow"]
+
+    with pytest.raises(KeyboardInterrupt):
+        inspection.try_loading(wanted)
+
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(told.read_text()), 0)
+
+
+@pytest.mark.parametrize("target", ["not a target!", "9bad:build", "bad_noise:", ""])
+@pytest.mark.parametrize("arguments", [["bad"], ["bad", "--kind", "noise"], ["bad-dist/bad"]])
+def test_show_explains_an_entry_point_that_names_no_object(third_party, target, arguments):
+    third_party("bad-dist", f"[sdabn.noises]\nbad = {target}\n", bad_noise=FINE)
+
+    shown = sdabn("plugins", "show", *arguments)
+    used = sdabn("cascade", "--set", "noise=bad", "--dry-run")
+
+    for result in (shown, used):
+        assert_refused(
+            result,
+            f"The noise plug-in 'bad' of bad-dist 1.0 is broken: its entry point is {target!r}",
+            "In the group sdabn.noises its author should write: bad = module:build",
+        )
 
 
 @pytest.mark.parametrize("target", ["bad noise", "bad_noise.py", "9bad:build", "bad_noise:build()"])
@@ -158,6 +220,49 @@ def test_a_network_of_the_wrong_result_is_refused_before_anything_is_written(
     assert flat("sdabn plugins check bad") in flat(trained.stderr)
     assert not (tmp_path / "run").exists()
     assert_others_work()
+
+
+@pytest.mark.parametrize(
+    ("kind", "source", "result", "message"),
+    [
+        ("segmenter", SEGMENTER, "logits / 0", "gives values that are not finite for images of"),
+        ("segmenter", SEGMENTER, "(logits, logits)", "gives a tuple instead of a tensor"),
+        ("segmenter", SEGMENTER, "logits[:, 1:]", "gives logits (2, 10, 64, 64) for 11 classes"),
+        ("denoiser", DENOISER, "estimate[..., 1:]", "gives an estimate (2, 3, 64, 63) for an"),
+        ("denoiser", DENOISER, "estimate.none", "fails on inputs [(2, 3, 64, 64), (2, 11, 64, 64)"),
+    ],
+)
+def test_a_network_that_is_wrong_in_train_mode_only_is_found(
+    third_party, neighbour, tmp_path, kind, source, result, message
+):
+    right = "logits" if kind == "segmenter" else "estimate"
+    source = source.format(result=f"({result}) if self.training else {right}")
+    third_party("bad-dist", f"[sdabn.{kind}s]\nbad = bad_net:build\n", bad_net=source)
+
+    trained = sdabn("cascade", "--set", f"{kind}=bad", "--run", tmp_path / "run", "--units", "1")
+    checked = json.loads(sdabn("plugins", "check", "bad", "--json").stdout)["checks"]
+
+    assert_refused(trained, f"The {kind} plug-in 'bad' of bad-dist 1.0, in train mode, {message}")
+    assert not (tmp_path / "run").exists()
+    found = {check["check"]: check for check in checked if "train mode" in check["check"]}
+    assert [check["state"] for check in found.values()] == ["failed"]
+    assert "in train mode" in next(iter(found.values()))["reason"]
+
+
+def test_a_trial_leaves_a_network_as_it_was(third_party):
+    result = "nn.functional.dropout(self.norm(logits), 0.5, self.training)"
+    norm = "        self.norm = nn.BatchNorm2d(num_classes)\n        self.conv ="
+    source = SEGMENTER.format(result=result).replace("        self.conv =", norm)
+    third_party("fine-dist", "[sdabn.segmenters]\nfine = fine_net:build\n", fine_net=source)
+    network = registry.build("segmenter", "fine", {}, num_classes=3).eval()
+    kept = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    state = torch.get_rng_state()
+
+    probing.try_segmenter(network, "fine", num_classes=3, train_mode=True)
+
+    assert not network.training
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(kept[name], tensor) for name, tensor in network.state_dict().items())
 
 
 def test_a_plugin_that_builds_no_module_is_refused(third_party, neighbour, tmp_path):
@@ -343,6 +448,7 @@ def noise(clean, generator):
         ("return clean / 0", "gives values that are not finite"),
         ("raise KeyError('peak')", "fails: KeyError: 'peak'"),
         ("raise SystemExit(3)", "fails: SystemExit: 3"),
+        ("raise type('Own', (BaseException,), {})(3)", "fails: Own: 3"),
     ],
 )
 def test_a_noise_of_the_wrong_result_is_refused_before_anything_is_written(
@@ -376,7 +482,7 @@ class Data:
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        ("return None", "gives a NoneType where an Example"),
+        ("return None", "gives a NoneType in the first example of train; an Example"),
         ("raise RuntimeError('disk')", "fails at the first example of train: RuntimeError: disk"),
         ("raise SystemExit(3)", "fails at the first example of train: SystemExit: 3"),
         ("return Example('x', np.zeros((8, 8, 3)), np.zeros((8, 8), np.uint8))",
@@ -396,6 +502,66 @@ def test_a_data_set_of_the_wrong_examples_is_refused_before_anything_is_written(
     assert_others_work()
 
 
+FINE_EXAMPLE = (
+    "Example(f'x{index}', np.full((64, 64, 3), 9, np.uint8), np.ones((64, 64), np.uint8))"
+)
+
+LATER = [
+    ("raise OSError('disk')", "fails at example 1 (counted from 0) of SPLIT: OSError: disk"),
+    ("raise type('Own', (KeyboardInterrupt,), {})(3)", "fails at example 1 (counted from 0)"),
+    ("raise SystemExit(3)", "fails at example 1 (counted from 0) of SPLIT: SystemExit: 3"),
+    ("return None", "gives a NoneType in example 1 (counted from 0) of SPLIT; an Example (name,"),
+    ("return fine._replace(image=fine.image / 255)",
+     "gives image of float64 in example 1 (counted from 0) of SPLIT; whole numbers of 8 or 16"),
+    ("return fine._replace(image=fine.image[..., 0])", "gives image of the shape (64, 64) in"),
+    ("return fine._replace(image='x.png')", "gives image of the type str in example 1"),
+    ("return fine._replace(labels=fine.labels[None])", "gives labels of the shape (1, 64, 64) in"),
+    ("return fine._replace(labels=fine.labels.astype(int))", "gives labels of int64 in example 1"),
+    ("return fine._replace(labels=fine.labels.astype(np.uint16) + 300)",
+     "x1: label 301 is outside the classes. It is example 1 (counted from 0) of SPLIT"),
+    ("return fine._replace(labels=fine.labels + 6)",
+     "x1: label 7 is outside the classes. It is example 1 (counted from 0) of SPLIT of the data"),
+    ("return fine._replace(labels=fine.labels[1:])", "its labels 64 x 63. It is example 1"),
+    ("return fine._replace(labels=None)", "x1 has no labels. It is example 1"),
+    ("from pathlib import Path; return fine._replace(image=Path('gone.png'))", "gone.png"),
+]  # fmt: skip
+
+
+@pytest.fixture
+def later(third_party, request) -> None:
+    """A data set whose second example is wrong."""
+    body = f"fine = {FINE_EXAMPLE}\n        if index == 0: return fine\n        {request.param}"
+    third_party("bad-dist", "[sdabn.datasets]\nbad = bad_data:Data\n",
+                bad_data=DATA.format(body=body))  # fmt: skip
+
+
+@pytest.mark.parametrize(("later", "message"), LATER, indirect=["later"])
+def test_a_data_set_whose_later_examples_are_wrong_is_named_in_training(
+    later, tiny_plugins, tmp_path, message
+):
+    settings = [f"--set={key}" for key in (
+        "data.dataset=bad", "segmenter=tiny", "denoiser=tiny", "segment.batch_size=2",
+        "segment.steps=2", "segment.crop=[16,16]", "data.workers=0")]  # fmt: skip
+
+    result = sdabn("cascade", "--units", "1", *settings, "--run", tmp_path / "run")
+
+    assert_refused(result, message.replace("SPLIT", "train"), "data set bad of bad-dist 1.0")
+
+
+@pytest.mark.parametrize(("later", "message"), LATER, indirect=["later"])
+def test_a_data_set_whose_later_examples_are_wrong_is_named_in_evaluation(
+    later, tiny_plugins, tmp_path, message
+):
+    model = save_model(tmp_path / "model", units=1, classes=("a", "b"))
+
+    result = sdabn("evaluate", "--model", model, "--dataset", "bad", "--noise", "none")
+    checked = json.loads(sdabn("plugins", "check", "bad", "--json").stdout)["checks"]
+
+    assert_refused(result, message.replace("SPLIT", "val"), "data set bad of bad-dist 1.0")
+    decoded = [c for c in checked if c["check"] == "images and labels can be decoded"]
+    assert message.replace("SPLIT", "train") in decoded[0]["reason"]
+
+
 def test_a_network_that_exits_is_refused(third_party, neighbour, tmp_path):
     source = DENOISER.format(result="exit('bye')")
     third_party("bad-dist", "[sdabn.denoisers]\nbad = bad_net:build\n", bad_net=source)
@@ -403,6 +569,17 @@ def test_a_network_that_exits_is_refused(third_party, neighbour, tmp_path):
     result = sdabn("cascade", "--set", "denoiser=bad", "--run", tmp_path / "run")
 
     assert_refused(result, "'bad' of bad-dist 1.0 fails on inputs", "SystemExit: bye")
+
+
+@pytest.mark.parametrize(("kind", "source"), [("segmenter", SEGMENTER), ("denoiser", DENOISER)])
+def test_show_names_a_network_that_fails(third_party, kind, source):
+    third_party("bad-dist", f"[sdabn.{kind}s]\nbad = bad_net:build\n",
+                bad_net=source.format(result="image.nothing"))  # fmt: skip
+
+    result = sdabn("plugins", "show", "bad")
+
+    assert_refused(result, f"The {kind} plug-in 'bad' of bad-dist 1.0 fails on a black image of",
+                   "AttributeError", "sdabn plugins check bad")  # fmt: skip
 
 
 def test_a_denoiser_that_takes_even_sizes_only_is_refused(third_party, neighbour, tmp_path):

@@ -140,3 +140,34 @@ def test_every_precision_becomes_the_networks_own(dtype):
 def test_numbers_that_the_network_cannot_hold_are_refused(tensor, own, message):
     with pytest.raises(SdabnError, match=message):
         read(tensor, own)
+
+
+COUNT = "num_batches_tracked"
+
+
+def counted(value: float, dtype: torch.dtype) -> Tensor:
+    part = Part("", {COUNT: ()}, lambda _: torch.tensor(value, dtype=dtype))
+    return fits(part, {COUNT: ()})[0].read({COUNT: torch.tensor(0)})[COUNT]
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype", "count"),
+    [
+        (300, torch.float16, 300),
+        (0, torch.bfloat16, 0),
+        (70_001, torch.float32, 70_001),
+        (float("inf"), torch.float16, 65_504),
+        (5, torch.int32, 5),
+    ],
+)
+def test_a_count_of_batches_may_be_a_whole_number_of_any_type(value, dtype, count):
+    result = counted(value, dtype)
+
+    assert result.dtype == torch.int64
+    assert int(result) == count
+
+
+@pytest.mark.parametrize("value", [2.5, -1, float("nan"), float("-inf")])
+def test_a_count_of_batches_that_is_no_whole_number_is_refused(value):
+    with pytest.raises(SdabnError, match=f"{COUNT} holds float16; the network stores int64"):
+        counted(value, torch.float16)

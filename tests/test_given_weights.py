@@ -56,6 +56,18 @@ def test_half_precision_is_widened(tiny_recipe):
     assert equal(weights("s0"), widened)
 
 
+def test_a_state_dict_that_was_halved_with_its_counts_is_taken(tiny_recipe):
+    own = segmenter()
+    save_file({name: tensor.half() for name, tensor in own.items()}, "half.safetensors")
+
+    result = cascade(tiny_recipe, "segmenter.init=half.safetensors", "units=1")
+
+    assert result.exit_code == 0, result.stderr
+    count = weights("s0")["norm.num_batches_tracked"]
+    assert count.dtype == torch.int64
+    assert int(count) == int(own["norm.num_batches_tracked"])
+
+
 def test_s1_starts_from_the_given_weights(tiny_recipe):
     own = segmenter()
     write("own.pt", own)

@@ -73,6 +73,72 @@ def test_text_is_converted_to_the_declared_type(third_party):
     assert registry.build("noise", "odd", {}) == (5.0, False, 1)
 
 
+TYPED = """
+from typing import Annotated, Literal
+import annotated_types as at
+from pydantic import Field
+
+def build(*, n: Annotated[int, Field(ge=1)] = 2, share: Annotated[float, at.Gt(0), at.Lt(1)] = 0.5,
+          depth: Annotated[int, Field(ge=1, le=9)] | None = 3, side: Literal[1, 2, "auto"] = 1,
+          sizes: tuple[int, ...] | None = None, phases: tuple[Literal[0, 90], ...] = (0,),
+          name: Annotated[str, Field(alias="title", min_length=2)] = "xy", json: int = 0,
+          model_config: int = 0, _hidden: int = 1):
+    return {key: value for key, value in locals().items()}
+"""
+
+
+@pytest.mark.parametrize(
+    ("given", "value"),
+    [
+        ({"side": "2"}, 2),
+        ({"side": "auto"}, "auto"),
+        ({"depth": "none"}, None),
+        ({"depth": "Null"}, None),
+        ({"depth": "4"}, 4),
+        ({"sizes": "[1,2]"}, (1, 2)),
+        ({"sizes": "None"}, None),
+        ({"phases": "[90,0]"}, (90, 0)),
+        ({"name": "abc"}, "abc"),
+        ({"json": "7"}, 7),
+        ({"model_config": "7"}, 7),
+    ],
+)
+def test_text_stands_for_what_the_type_has(third_party, given, value):
+    noise(third_party, TYPED)
+
+    assert registry.build("noise", "odd", given)[next(iter(given))] == value
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("odd:n=0", "'odd' refuses n='0': Input should be greater than or equal to 1"),
+        ("odd:share=1,n=0", "n='0': .*; share='1': Input should be less than 1"),
+        ("odd:depth=10", "depth='10': Input should be less than or equal to 9"),
+        ("odd:depth=", "depth='': .*integer"),
+        ("odd:side=3", "side='3': Input should be 1, 2 or 'auto'"),
+        ("odd:n=none", "n='none': .*integer"),
+        ("odd:phases=[45]", "phases=.*: Input should be 0 or 90"),
+        ("odd:name=x", "name='x': String should have at least 2"),
+        ("odd:title=xyz", "has no option 'title'"),
+        ("odd:_hidden=2", "has no option '_hidden'.*\n.*Allowed: depth, json, model_config, n"),
+    ],
+)
+def test_bounds_of_a_type_are_kept_and_hidden_parameters_are_no_options(third_party, spec, message):
+    noise(third_party, TYPED)
+    name, options = registry.parse(spec)
+
+    with pytest.raises(SdabnError, match=message):
+        registry.build("noise", name, options)
+
+
+def test_options_of_something_without_a_signature_are_refused_with_its_name(third_party):
+    noise(third_party, "build = dict\n")
+
+    with pytest.raises(SdabnError, match="options of <class 'dict'> cannot be told"):
+        registry.build("noise", "odd", {"a": "1"})
+
+
 @pytest.mark.parametrize(
     ("source", "message"),
     [

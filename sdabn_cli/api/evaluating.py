@@ -8,6 +8,7 @@ from typing import Any
 
 from sdabn_cli import DEFAULT_MODEL, evaluation, registry, sources
 from sdabn_cli import device as devices
+from sdabn_cli.api.checking import checked
 from sdabn_cli.api.loaded import LoadedModel
 from sdabn_cli.api.reporting import Reporting, command_of
 from sdabn_cli.assembly import trained_cascade
@@ -26,6 +27,7 @@ from sdabn_cli.runs import Run
 from sdabn_cli.schedule import Stage
 
 
+@checked(limit=1, report_images=0)
 def evaluate(
     model: LoadedModel | str | Path = DEFAULT_MODEL,
     *,

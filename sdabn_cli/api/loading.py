@@ -7,12 +7,14 @@ from pathlib import Path
 from sdabn_cli import DEFAULT_MODEL, engines, sources
 from sdabn_cli import device as devices
 from sdabn_cli import memory as memories
+from sdabn_cli.api.checking import checked
 from sdabn_cli.api.loaded import LoadedModel
 from sdabn_cli.cascade import Cascade, Unit
 from sdabn_cli.inference import Runner
 from sdabn_cli.model import Model, load_from
 
 
+@checked(images=1)
 def load(
     model: str | Path = DEFAULT_MODEL,
     *,

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from sdabn_cli import export, networks, sources
 from sdabn_cli import model as models
+from sdabn_cli.api.checking import checked
 from sdabn_cli.api.loaded import LoadedModel
 from sdabn_cli.description import DESCRIPTION, check_weights
 from sdabn_cli.errors import SdabnError, did_you_mean
@@ -17,6 +18,7 @@ from sdabn_cli.inputs import check_output
 from sdabn_cli.sources import Source
 
 
+@checked()
 def save(
     model: LoadedModel | str | Path,
     directory: str | Path,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from sdabn_cli import recipefiles, training
+from sdabn_cli.api.checking import checked, texts_of
 from sdabn_cli.assembly import require_earlier
 from sdabn_cli.console import TrainingDisplay, say
 from sdabn_cli.device import choose
@@ -22,6 +22,7 @@ from sdabn_cli.schedule import Stage, stages
 Overrides = Mapping[str, Any] | Iterable[str]
 
 
+@checked()
 def train_stage(
     recipe: str | Path | None = None,
     *,
@@ -65,6 +66,7 @@ def train_stage(
     return describe(settings, directory, [stage])
 
 
+@checked()
 def train_cascade(
     recipe: str | Path | None = None,
     *,
@@ -116,17 +118,10 @@ def _prepare(
         recipe = own if own and own.is_file() else recipefiles.DEFAULT_RECIPE
     name = str(recipe)
     root = None if data is None else str(data)
-    settings = recipefiles.load(name, _as_text(overrides), units=units, data__root=root)
+    settings = recipefiles.load(name, texts_of(overrides), units=units, data__root=root)
     directory = Run(path or default_path(name))
     directory.check_recipe(settings)
     return settings, directory
-
-
-def _as_text(overrides: Overrides) -> list[str]:
-    """Overrides as ``KEY=VALUE``; values are YAML, of which JSON is a part."""
-    if isinstance(overrides, Mapping):
-        return [f"{key}={json.dumps(value, default=str)}" for key, value in overrides.items()]
-    return list(overrides)
 
 
 def _train(recipe: Recipe, run: Run, device: str, todo: list[Stage], *, progress: bool) -> None:

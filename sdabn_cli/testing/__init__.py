@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from sdabn_cli.errors import SdabnError
+from sdabn_cli.errors import SdabnError, fault
 from sdabn_cli.testing import datasets, denoisers, models, noises, segmenters
 from sdabn_cli.testing.subject import ContractError, NotApplicable, Subject
 
@@ -94,7 +94,7 @@ def examine(
             yield Outcome(str(check), "skipped", str(note))
         except (ContractError, SdabnError) as error:
             yield Outcome(str(check), "failed", str(error))
-        except (Exception, SystemExit) as error:
-            yield Outcome(str(check), "failed", f"{type(error).__name__}: {error}")
+        except BaseException as error:
+            yield Outcome(str(check), "failed", fault(error))
         else:
             yield Outcome(str(check), "passed", "")

@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from sdabn_cli import data, registry
+from sdabn_cli.choices import PluginChoice
 from sdabn_cli.contracts import Dataset, Example
 from sdabn_cli.errors import SdabnError
+from sdabn_cli.examples import Guarded
 from sdabn_cli.testing.subject import (
     NotApplicable,
     Subject,
@@ -109,10 +111,12 @@ def examples_have_unique_names_and_an_end(subject: Subject) -> None:
 
 def images_and_labels_can_be_decoded(subject: Subject) -> None:
     """Every image has labels of its size, with known ids only."""
-    for _, opened in _opened(subject):
+    for split, opened in _opened(subject):
+        chosen = PluginChoice(name=subject.name, options=dict(subject.options))
+        guarded = Guarded(opened, chosen, split)
         for index in _chosen(opened):
-            image, labels = data.decode(opened[index], opened)
-            name = opened[index].name
+            image, labels = data.decode_at(guarded, index)
+            name = guarded[index].name
             require(image.dtype in (np.uint8, np.uint16), f"{name}: the image is {image.dtype}")
             require(image.ndim == 3 and image.shape[2] == 3, f"{name}: the image is {image.shape}")
             require(labels.shape == image.shape[:2], f"{name}: labels are {labels.shape}")

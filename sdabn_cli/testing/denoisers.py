@@ -68,6 +68,11 @@ def images_of_any_size_give_a_finite_estimate(subject: Subject) -> None:
         modules.check_output(_run(module, image), tuple(image.shape), "the estimates")
 
 
+def train_mode_gives_a_finite_estimate(subject: Subject) -> None:
+    """Dropout and batch norm change values, not what they are."""
+    modules.check_train_mode(_build(subject), _run, 3, "the estimates")
+
+
 @torch.no_grad()
 def without_condition_channels_it_takes_none(subject: Subject) -> None:
     """condition_channels=0 builds the unguided denoiser, which is given None."""
@@ -145,6 +150,7 @@ CHECKS = (
     it_builds_a_module_without_network,
     unknown_options_are_refused,
     images_of_any_size_give_a_finite_estimate,
+    train_mode_gives_a_finite_estimate,
     without_condition_channels_it_takes_none,
     the_condition_changes_the_estimate,
     the_image_changes_the_estimate,

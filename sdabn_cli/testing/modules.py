@@ -8,6 +8,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from sdabn_cli.errors import fault
 from sdabn_cli.networks import weights_of
 from sdabn_cli.testing.subject import (
     ContractError,
@@ -44,6 +45,25 @@ def check_output(output: object, expected: tuple[int, ...], what: str) -> Tensor
     )
     require(output.isfinite().all(), f"{what} are not finite for an image of shape {expected}")
     return output
+
+
+@torch.no_grad()
+def check_train_mode(module: nn.Module, run: Run, channels: int, what: str) -> None:
+    """In train mode as well, a batch gives a finite result of the right shape.
+
+    Args:
+        module: The network.
+        run: Runs it.
+        channels: Channels of its result.
+        what: What they are, for messages.
+    """
+    if not any(parameter.requires_grad for parameter in module.parameters()):
+        raise NotApplicable("it has nothing to train")
+    try:
+        output = run(module.train(), random(2, 3, SIDE, SIDE))
+    except BaseException as error:
+        raise ContractError(f"it fails in train mode: {fault(error)}") from error
+    check_output(output, (2, channels, SIDE, SIDE), f"in train mode {what}")
 
 
 def check_gradients(module: nn.Module, run: Run) -> None:

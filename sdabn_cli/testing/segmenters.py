@@ -59,6 +59,11 @@ def images_of_any_size_give_finite_logits_a_class(subject: Subject) -> None:
             modules.check_output(segment(module, image), (1, classes, height, width), "the logits")
 
 
+def train_mode_gives_finite_logits_a_class(subject: Subject) -> None:
+    """Dropout and batch norm change values, not what they are."""
+    modules.check_train_mode(_build(subject), segment, CLASSES, "the logits")
+
+
 def every_parameter_gets_a_gradient(subject: Subject) -> None:
     """None is left out of the training."""
     modules.check_gradients(_build(subject), segment)
@@ -103,6 +108,7 @@ CHECKS = (
     unknown_options_are_refused,
     its_stride_is_a_number_of_pixels,
     images_of_any_size_give_finite_logits_a_class,
+    train_mode_gives_finite_logits_a_class,
     the_image_changes_the_logits,
     every_parameter_gets_a_gradient,
     batch_mates_do_not_matter,

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from sdabn_cli import registry
 from sdabn_cli.errors import SdabnError
+from sdabn_cli.signatures import FRAMEWORK_PARAMETERS
 
 
 class ContractError(AssertionError):
@@ -74,7 +75,7 @@ def check_options(subject: Subject, **framework: Any) -> None:
     require(callable(function), f"the entry point is a {type(function).__name__}, not a function")
     for parameter in inspect.signature(function).parameters.values():
         name = parameter.name
-        if name in registry.FRAMEWORK_PARAMETERS:
+        if name in FRAMEWORK_PARAMETERS:
             continue
         require(
             parameter.kind is not parameter.VAR_KEYWORD,
