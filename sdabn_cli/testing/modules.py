@@ -29,6 +29,10 @@ SIDE = 64
 TOLERANCE = 1e-4
 
 
+#: What an input changes at least, as a share of the largest value; rounding changes less.
+IGNORED = 1e-6
+
+
 def check_builds(build: Callable[[], nn.Module]) -> nn.Module:
     """It builds a module, without network, and leaves torch's settings alone."""
     with without_network():
@@ -64,6 +68,31 @@ def check_train_mode(module: nn.Module, run: Run, channels: int, what: str) -> N
     except BaseException as error:
         raise ContractError(f"it fails in train mode: {fault(error)}") from error
     check_output(output, (2, channels, SIDE, SIDE), f"in train mode {what}")
+
+
+@torch.no_grad()
+def check_matters(module: nn.Module, given: Callable[[nn.Module, int], Tensor], what: str) -> None:
+    """Two inputs that differ give different results, in eval mode or else in train mode.
+
+    In eval mode batch norm takes statistics that no training has set yet: what a deep network of
+    random weights lets through may fade below rounding there, but not by those of its batch.
+
+    Args:
+        module: The network.
+        given: Its result for the first or the second input, by the number 1 or 2.
+        what: What differs and what it should change, for the message.
+    """
+    for mode in (False, True):
+        results = []
+        for number in (1, 2):
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(0)  # the same units are dropped
+                results.append(given(module.train(mode), number))
+        difference = float((results[0] - results[1]).abs().max())
+        scale = float(results[0].abs().max())
+        if difference > IGNORED * scale:
+            return
+    raise ContractError(f"another {what} by {difference:.2g} of {scale:.2g}: it is ignored")
 
 
 def check_gradients(module: nn.Module, run: Run) -> None:
