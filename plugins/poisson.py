@@ -26,7 +26,7 @@ class Poisson:
     storage: Storage
 
     def __call__(self, clean: Tensor, generator: Generator) -> Tensor:
-        """Map a clean image (..., H, W) in [0, 1] to a noisy one, at least 0."""
+        """Map a clean image (..., 3, H, W) in [0, 1] to a noisy one, at least 0."""
         # An expectation cannot be negative; a resized image may dip below 0.
         counts = torch.poisson(clean.clamp(min=0) * self.peak, generator=generator)
         return self.storage(counts / self.peak)

@@ -81,7 +81,7 @@ class NoiseModel(Protocol):
     """Makes clean images noisy, on the CPU; the same generator state gives the same noise."""
 
     def __call__(self, clean: Tensor, generator: Generator) -> Tensor:
-        """Map a clean float image (..., H, W) in [0, 1] to a noisy one of the same shape."""
+        """Map a clean image (..., 3, H, W) in [0, 1] to a noisy one of the same shape."""
 
 
 class Example(NamedTuple):

@@ -11,9 +11,9 @@ import importlib.metadata
 import re
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import entrypoints
@@ -121,13 +121,18 @@ def normalized(name: str) -> str:
 
 @cache
 def unmet_requirement(owner: str) -> str:
-    """Which sdabn a distribution needs, if this one is another; empty where it fits."""
-    from packaging.requirements import InvalidRequirement, Requirement
-
+    """Which sdabn an installed distribution needs, as ``unmet`` says it."""
     try:
         lines = importlib.metadata.requires(owner) or []
     except Exception:  # not found, or its metadata cannot be read
         return ""
+    return unmet(lines)
+
+
+def unmet(lines: Iterable[str]) -> str:
+    """Which sdabn is needed by what a distribution requires, if this one is another; or empty."""
+    from packaging.requirements import InvalidRequirement, Requirement
+
     for line in lines:
         try:
             requirement = Requirement(line)
@@ -175,54 +180,67 @@ def plugins(kind: str) -> tuple[Plugin, ...]:
     return tuple(sorted(found, key=lambda plugin: (plugin.name, plugin.distribution)))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Installation:
     """A distribution as it lies on the path; the first of a name is the one that counts.
 
+    Its files are read when they are asked for, and once.
+
     Attributes:
-        name: Of the distribution.
-        version: Of the distribution; empty where it is not told.
         place: Directory of its metadata.
         distribution: What ``importlib.metadata`` knows of it.
     """
 
-    name: str
-    version: str
     place: str
     distribution: importlib.metadata.Distribution
 
+    @cached_property
+    def _identity(self) -> tuple[str, str]:
+        """Name and version as the metadata say or, where they cannot be read, the directory's."""
+        try:
+            metadata = self.distribution.metadata
+            name, version = metadata["Name"], metadata["Version"]
+        except Exception:  # missing, or not UTF-8
+            name = version = None
+        last = self.place.replace("\\", "/").rpartition("/")[2]
+        first, _, second = re.sub(r"\.(dist-info|egg-info)$", "", last).partition("-")
+        return name or first, version or second.partition("-")[0]
+
     @property
     def title(self) -> str:
-        """Name and version."""
-        return f"{self.name} {self.version}".strip()
+        """Name and, where it is told, version."""
+        return " ".join(self._identity).strip()
+
+    @cached_property
+    def unmet(self) -> str:
+        """As ``unmet`` says it of what the distribution requires."""
+        try:
+            return unmet(self.distribution.requires or [])
+        except Exception:  # its metadata cannot be read
+            return ""
 
 
 def installations() -> Iterator[Installation]:
     """Every distribution in the path's order, those of damaged metadata included."""
     for distribution in importlib.metadata.distributions():
-        place = str(getattr(distribution, "_path", "?"))
-        name, version = _identity(distribution, place)
-        yield Installation(name, version, place, distribution)
+        with contextlib.suppress(AttributeError):
+            # Its properties read the files anew each time, and there may be hundreds of them.
+            distribution.read_text = cache(distribution.read_text)
+        yield Installation(str(getattr(distribution, "_path", "?")), distribution)
 
 
-def _identity(distribution: importlib.metadata.Distribution, place: str) -> tuple[str, str]:
-    """Name and version as the metadata say or, where they cannot be read, the directory's name."""
-    try:
-        name, version = distribution.metadata["Name"], distribution.metadata["Version"]
-    except Exception:  # missing, or not UTF-8
-        name = version = None
-    stem = re.sub(r"\.(dist-info|egg-info)$", "", place.replace("\\", "/").rpartition("/")[2])
-    first, _, second = stem.partition("-")
-    return name or first, version or second.partition("-")[0]
+def registered(
+    found: Iterable[Installation] | None = None,
+) -> Iterator[tuple[Installation, Plugin]]:
+    """Everything of ours that can be read, installation by installation in the path's order.
 
-
-def registered() -> Iterator[tuple[Installation, Plugin]]:
-    """Everything of ours that can be read, installation by installation in the path's order."""
+    Args:
+        found: Where to look; by default everything that is installed.
+    """
     kinds = {group: kind for kind, group in GROUPS.items()}
-    for installation in installations():
+    for installation in installations() if found is None else found:
         try:
-            found = installation.distribution.entry_points
-            points = [point for point in found if point.group in kinds]
+            points = [p for p in installation.distribution.entry_points if p.group in kinds]
         except Exception:
             continue  # ``malformed`` names it
         for point in points:
@@ -256,10 +274,16 @@ def _first_ones() -> set[Plugin]:
     }
 
 
-def malformed() -> list[tuple[Installation, str]]:
-    """Distributions whose entry_points.txt cannot be read, and the file with its mistake."""
+def malformed(
+    among: Iterable[Installation] | None = None,
+) -> list[tuple[Installation, str]]:
+    """Distributions whose entry_points.txt cannot be read, and the file with its mistake.
+
+    Args:
+        among: Where to look; by default everything that is installed.
+    """
     found = []
-    for installation in installations():
+    for installation in installations() if among is None else among:
         try:
             text = installation.distribution.read_text("entry_points.txt")
             parser = configparser.ConfigParser(delimiters=("=",))

@@ -21,9 +21,9 @@ from sdabn_cli.discovery import (
     GROUPS,
     Installation,
     Plugin,
+    installations,
     malformed,
     registered,
-    unmet_requirement,
 )
 
 State = Literal["ok", "broken", "duplicate", "shadowed"]
@@ -65,7 +65,8 @@ class Entry:
 
 def survey() -> list[Entry]:
     """Every plug-in of every distribution with its state; nothing is imported."""
-    found = list(registered())
+    installed = list(installations())
+    found = list(registered(installed))
     owners = Counter((kind, name) for _, kind, name in {
         (p.owner, p.kind, p.name) for _, p in found if not p.built_in
     })  # fmt: skip
@@ -83,7 +84,7 @@ def survey() -> list[Entry]:
             "broken",
             f"its entry points cannot be read ({problem}): repair or uninstall it",
         )
-        for installation, problem in malformed()
+        for installation, problem in malformed(installed)
     ]
     kinds = list(GROUPS)
     order = sorted(entries.values(), key=lambda e: (kinds.index(e.plugin.kind), e.plugin.name))
@@ -106,7 +107,7 @@ def _examined(
             f"{installation.place} is not used: {current.title} at {current.place} comes before it "
             f"on the path; uninstall {plugin.owner} until none is left, and install one",
         )
-    problem = _problem(plugin, installation.place)
+    problem = _problem(plugin, installation)
     if problem:
         return Entry(plugin, "broken", problem)
     if key in built_in and not plugin.built_in:
@@ -120,14 +121,14 @@ def _examined(
     return Entry(plugin, "ok")
 
 
-def _problem(plugin: Plugin, place: str) -> str:
+def _problem(plugin: Plugin, installation: Installation) -> str:
     """What is wrong with a plug-in as far as its files tell; empty if nothing is."""
     if plugin.is_malformed:
         return (
             f"its entry point {plugin.target!r} is not of the form module:object, such as "
             f"{plugin.name} = module:build"
         )
-    needed = unmet_requirement(plugin.owner)
+    needed, place = installation.unmet, installation.place
     if needed:
         return f"it needs {needed}; this is {sdabn_cli.__version__}: pip install {needed!r}"
     module = plugin.target.partition(":")[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -82,6 +83,52 @@ def test_help_imports_nothing_heavy():
 
 def test_listing_plugins_imports_no_torch():
     assert modules_after("plugins", "list").isdisjoint({"torch", "timm"})
+
+
+#: Runs commands in turn in one process and says of each which plug-ins and heavy modules it has
+#: imported, and how often it has read the most read file of a distribution's metadata.
+WATCHING = """
+import collections, contextlib, io, json, sys
+reads = collections.Counter()
+
+def note(event, arguments):
+    if event == "open" and isinstance(arguments[0], str) and "-info" in arguments[0]:
+        reads[arguments[0]] += 1
+
+sys.addaudithook(note)
+from sdabn_cli.__main__ import main
+for command in (["--help"], ["plugins", "list", "--json"]):
+    sys.argv = ["sdabn", *command]
+    reads.clear()
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed), contextlib.suppress(SystemExit):
+        main()
+    unwanted = ("torch", "timm", "numpy", "many_", "sdabn_plugins")
+    names = [name for name in sys.modules if name.startswith(unwanted)]
+    print(json.dumps([names, printed.getvalue().count("many-"), max(reads.values(), default=0)]))
+"""
+
+
+def test_with_many_plugins_help_and_list_import_none_and_read_no_file_twice(tmp_path):
+    for number in range(40):
+        info = tmp_path / f"many_{number}-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: many-{number}\nVersion: 1.0\nRequires-Dist: sdabn>=0.1\n"
+        )
+        entry = f"[sdabn.noises]\nnoise{number} = many_{number}:build\n"
+        (info / "entry_points.txt").write_text(entry)
+        (tmp_path / f"many_{number}.py").write_text("import torch\n")
+    path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
+
+    done = subprocess.run(
+        [sys.executable, "-c", WATCHING],
+        capture_output=True, text=True, check=True, env=os.environ | {"PYTHONPATH": path},
+    )  # fmt: skip
+
+    told, listed = map(json.loads, done.stdout.splitlines())
+    assert told == [[], 0, 0]
+    assert listed == [[], 40, 1]
 
 
 def test_the_version_is_printed_on_stdout():

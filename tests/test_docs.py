@@ -12,6 +12,7 @@ from fixtures_cli import SHIPPED_MODEL
 from PIL import Image
 
 import sdabn_cli
+from sdabn_cli.contracts import NoiseModel
 
 ROOT = Path(__file__).parents[1]
 
@@ -68,3 +69,11 @@ def test_the_page_on_reports_makes_one():
     text = Path("mine.html").read_text(encoding="utf-8")
     assert "A grey image." in text
     assert text.count("data:image/png") == 2
+
+
+def test_the_page_on_plugins_and_the_contract_state_a_noise_alike():
+    page = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8").replace("…", "...")
+
+    (shape,) = re.findall(r"clean image (\(.*?\)) in \[0, 1\]", NoiseModel.__call__.__doc__)
+
+    assert f"a callable: clean {shape} in [0, 1], generator" in page
