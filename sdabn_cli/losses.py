@@ -1,4 +1,4 @@
-"""The two losses of Algorithm 1, and the one of denoising made for a segmenter.
+"""The two losses of Algorithm 1, another of denoising, and the one made for a segmenter.
 
 Each is a sum over a part of a batch, divided by the size of the whole batch. So the parts of a
 batch, computed one after the other or by several processes, add up to the loss of the whole.
@@ -44,6 +44,30 @@ def segmentation_loss(
     return total / size.clamp(min=torch.finfo(torch.float32).tiny)
 
 
+#: Added to mean squared errors before their logarithm: that of an estimate of 80 dB.
+FLOOR = 1e-8
+
+
+def psnr_loss(estimate: Tensor, clean: Tensor, border: int, size: Tensor) -> Tensor:
+    """Minus the PSNR of an image in dB, averaged over the whole batch.
+
+    A dB counts the same at every noise level, where squared errors are nearly all those of the
+    noisiest images.
+
+    Args:
+        estimate: (N, 3, H, W).
+        clean: Same shape, in [0, 1].
+        border: Pixels left out at every edge, where the padding shows.
+        size: Images of the whole batch.
+
+    Reference:
+        Chen et al., "HINet: Half Instance Normalization Network for Image Restoration", CVPR
+        Workshops 2021, https://arxiv.org/abs/2105.06086.
+    """
+    squared = _inside(estimate.float() - clean, border).square().mean(dim=(1, 2, 3))
+    return 10 * torch.log10(squared + FLOOR).sum() / size
+
+
 def denoising_loss(estimate: Tensor, clean: Tensor, border: int, size: Tensor) -> Tensor:
     """Half the sum of squared errors of an image, averaged over the whole batch.
 
@@ -53,9 +77,11 @@ def denoising_loss(estimate: Tensor, clean: Tensor, border: int, size: Tensor) -
         border: Pixels left out at every edge, where the padding shows.
         size: Images of the whole batch.
     """
-    inside = (..., slice(border, -border or None), slice(border, -border or None))
-    error = estimate.float()[inside] - clean[inside]
-    return 0.5 * error.square().sum() / size
+    return 0.5 * _inside(estimate.float() - clean, border).square().sum() / size
+
+
+def _inside(error: Tensor, border: int) -> Tensor:
+    return error[..., border : -border or None, border : -border or None]
 
 
 def semantic_loss(logits: Tensor, labels: Tensor, size: Tensor) -> Tensor:

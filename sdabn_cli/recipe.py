@@ -100,7 +100,10 @@ class SegmentSettings(StageSettings):
 
 
 class DenoiseSettings(StageSettings):
-    """Training of denoisers: half the sum of squared errors of an image."""
+    """Training of denoisers."""
+
+    loss: Literal["squared", "psnr"] = "squared"
+    """Half the sum of squared errors of an image, as in the paper, or minus its PSNR."""
 
     border: Annotated[int, Field(ge=0)] = 1
     """Pixels at the edge that the loss leaves out."""
@@ -108,9 +111,13 @@ class DenoiseSettings(StageSettings):
     """Add the cross-entropy of the fixed clean segmenter s0 on the estimates, times this."""
 
     @model_validator(mode="after")
-    def _check_border(self) -> DenoiseSettings:
+    def _check_loss(self) -> DenoiseSettings:
         if 2 * self.border >= min(self.crop):
             raise ValueError(f"a border of {self.border} leaves nothing of crops {list(self.crop)}")
+        if self.semantic_weight and self.loss != "squared":
+            raise ValueError(
+                "semantic_weight is one against squared errors: it needs loss: squared"
+            )
         return self
 
 

@@ -14,6 +14,7 @@ from sdabn_cli.device import Compute
 from sdabn_cli.losses import (
     denoising_loss,
     labelled_weight,
+    psnr_loss,
     segmentation_loss,
     semantic_loss,
 )
@@ -84,6 +85,7 @@ class _Denoising:
     ) -> None:
         self._stage, self._prefix, self._compute = stage, prefix, compute
         self._border = settings.border
+        self._judge = psnr_loss if settings.loss == "psnr" else denoising_loss
         self._critic, self._semantic_weight = critic, settings.semantic_weight
 
     def size(self, batch: Sample) -> Tensor:
@@ -94,7 +96,7 @@ class _Denoising:
             image, condition = stage_input(self._prefix, self._stage, part)
             estimate = network(image, condition)
             logits = None if self._critic is None else segment(self._critic, estimate)
-        loss = denoising_loss(estimate, part.clean, self._border, size)
+        loss = self._judge(estimate, part.clean, self._border, size)
         if logits is None:
             return loss
         return loss + self._semantic_weight * semantic_loss(logits, part.labels, size)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from skimage.metrics import structural_similarity
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor, nn
 
 from sdabn_cli import evaluation, metrics, registry
@@ -16,7 +16,13 @@ from sdabn_cli.contracts import Example
 from sdabn_cli.device import Compute
 from sdabn_cli.errors import SdabnError
 from sdabn_cli.labels import IGNORED
-from sdabn_cli.losses import denoising_loss, labelled_weight, segmentation_loss, semantic_loss
+from sdabn_cli.losses import (
+    denoising_loss,
+    labelled_weight,
+    psnr_loss,
+    segmentation_loss,
+    semantic_loss,
+)
 from sdabn_cli.metrics import Protocol, SegmentationScore
 
 CPU = Compute(torch.device("cpu"), torch.float32)
@@ -119,6 +125,21 @@ def test_the_denoising_loss_is_half_the_squared_error_of_an_image():
     # 3 channels of 4 x 4 pixels inside the border, each with an error of 0.01.
     assert float(denoising_loss(estimate, clean, 1, torch.tensor(2.0))) == pytest.approx(0.24)
     assert float(denoising_loss(estimate, clean, 0, torch.tensor(2.0))) == pytest.approx(0.54)
+
+
+def test_the_psnr_loss_is_minus_the_mean_psnr_of_the_images():
+    clean = torch.rand(3, 3, 9, 12)
+    estimate = (
+        clean + torch.randn(clean.shape) * torch.tensor([0.01, 0.1, 0.3])[:, None, None, None]
+    )
+    inner = [x[:, 1:-1, 1:-1].permute(1, 2, 0).numpy() for x in (*clean, *estimate)]
+    expected = [peak_signal_noise_ratio(inner[n], inner[n + 3], data_range=1) for n in range(3)]
+
+    parts = [psnr_loss(x, y, 1, torch.tensor(3.0)) for x, y in
+             zip(estimate.split(2), clean.split(2), strict=True)]  # fmt: skip
+
+    assert float(sum(parts)) == pytest.approx(-sum(expected) / 3, abs=1e-3)
+    assert float(psnr_loss(clean, clean, 0, torch.tensor(3.0))) == pytest.approx(-80)
 
 
 def test_the_segmentation_loss_is_the_weighted_cross_entropy_of_labelled_pixels():

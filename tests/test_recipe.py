@@ -284,35 +284,42 @@ OTHER = {
     "weight_decay": 0.2, "log_every": 2, "save_every": 4, "validate_every": 6,
     "validation_images": 8, "accumulate": 7, "patience": 5, "finish_with": "best", "pictures": 1,
     "class_weights": [1.0, 2.0], "border": 3, "semantic_weight": 0.5, "colour": 0.1,
+    "loss": "psnr",
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("group", "stage", "settings"),
-    [("segment", "s1", recipe.SegmentSettings), ("denoise", "d2", recipe.DenoiseSettings)],
+    ("group", "stage", "settings", "left_out"),
+    [
+        ("segment", "s1", recipe.SegmentSettings, ""),
+        ("denoise", "d2", recipe.DenoiseSettings, "loss"),  # the two exclude each other
+        ("denoise", "d2", recipe.DenoiseSettings, "semantic_weight"),
+    ],
 )
-def test_every_key_of_a_stage_arrives(group, stage, settings):
-    given = {key: OTHER[key] for key in settings.model_fields}
+def test_every_key_of_a_stage_arrives(group, stage, settings, left_out):
+    given = {key: OTHER[key] for key in settings.model_fields if key != left_out}
 
     by_kind = recipe.validate(changed(group, given), source="kind")
     by_stage = recipe.validate(changed("stages", {stage: given}), source="stage")
 
     default = recipe.validate(content(), source="none").for_stage(Stage.parse(stage)).model_dump()
     assert all(default[key] != value for key, value in given.items())
-    assert by_kind.for_stage(Stage.parse(stage)).model_dump() == given
-    assert by_stage.for_stage(Stage.parse(stage)).model_dump() == given
+    expected = given | {left_out: default[left_out]} if left_out else given
+    assert by_kind.for_stage(Stage.parse(stage)).model_dump() == expected
+    assert by_stage.for_stage(Stage.parse(stage)).model_dump() == expected
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("group", "change", "message"),
     [
-        ({"accumulate": 3}, "a batch_size of 2 cannot be cut into 3 equal parts"),
-        ({"patience": 3}, "patience counts validations: set validate_every as well"),
+        ("segment", {"accumulate": 3}, "a batch_size of 2 cannot be cut into 3 equal parts"),
+        ("segment", {"patience": 3}, "patience counts validations: set validate_every as well"),
+        ("denoise", {"loss": "psnr", "semantic_weight": 0.5}, "it needs loss: squared"),
     ],
 )
-def test_settings_that_contradict_each_other_are_refused(change, message):
+def test_settings_that_contradict_each_other_are_refused(group, change, message):
     with pytest.raises(SdabnError, match=message):
-        recipe.validate(changed("segment", content()["segment"] | change), source="test")
+        recipe.validate(changed(group, content()[group] | change), source="test")
 
 
 @pytest.mark.parametrize(("judged", "refused"), [(None, False), (3, True)])

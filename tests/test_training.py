@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import sys
 from pathlib import Path
@@ -305,6 +306,20 @@ def test_every_parameter_gets_a_gradient(kind, name):
     nn.functional.mse_loss(result, torch.rand_like(result)).backward()
 
     assert [n for n, p in network.named_parameters() if p.grad is None or not p.grad.any()] == []
+
+
+def test_a_denoiser_may_be_trained_for_its_psnr(opened):
+    job = opened("condition=none", "denoise.loss=psnr", "denoise.log_every=1", *STILL)
+    train(job, "d1")
+    (line,) = [line for line in job.run.stage("d1").read_log() if "loss" in line]
+
+    other = opened("condition=none", "denoise.log_every=1", *STILL, run="other")
+    train(other, "d1")
+    (squared,) = [line for line in other.run.stage("d1").read_log() if "loss" in line]
+
+    # One batch of two crops of 16x16; the mean of decibels is at most those of the mean error.
+    mean_error = squared["loss"] / (0.5 * 3 * 14 * 14)
+    assert -80 < line["loss"] <= 10 * math.log10(mean_error) + 1e-4
 
 
 def test_a_denoiser_judged_by_the_clean_segmenter_follows_both_losses(opened):
