@@ -178,7 +178,7 @@ def test_changed_settings_are_refused_although_every_stage_is_trained(reproduced
 
     assert_refused(
         changed, "all/seed0/gaussian-sigma-50/sdb belongs to another recipe",
-        "s0.steps: 3 in the run, 4 now", "--run",
+        "s0.steps: 3 in the run, 4 now", "--run DIR",
     )  # fmt: skip
 
 

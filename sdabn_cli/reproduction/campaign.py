@@ -34,6 +34,11 @@ CLEAN = Stage(0, "seg")
 #: Which training data the stages below a directory have seen.
 DATA = "data.json"
 
+ELSEWHERE = (
+    "Train all of it elsewhere: --run DIR. Or ask for what was trained here, without --set, "
+    "--recipe, --dataset and --data that change it."
+)
+
 Watching = Callable[[str], AbstractContextManager[Watcher]]
 """Gives whoever shows the training of a system, by its name."""
 
@@ -100,14 +105,17 @@ class Campaign:
                 its stages have seen other data.
         """
         for system in self.stages(points):
-            self.run_of(system).check_recipe(self.recipe_of(system))
+            try:
+                self.run_of(system).check_recipe(self.recipe_of(system))
+            except SdabnError as error:
+                raise SdabnError(error.problem, ELSEWHERE) from error
         for folder in self._folders:
             known = _read_data(folder)
             if known not in ("", data):
                 raise SdabnError(
                     f"{folder} holds trainings on other data than {self._data_words}: its record "
                     f"{DATA} tells {known[:8]}, the data's digest is {data[:8]}.",
-                    "Give another directory with --run.",
+                    ELSEWHERE,
                 )
 
     def train(
