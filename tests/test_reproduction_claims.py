@@ -125,6 +125,19 @@ def test_a_comparison_is_open_for_a_reason(interval, images, reason):
     assert bool(judged.reason) == bool(reason)
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("spoilt", [float("nan"), float("inf")])
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_one_image_without_a_finite_figure_leaves_the_claim_open(spoilt, seeds):
+    better, worse = np.linspace(30, 31, 20), np.linspace(20, 21, 20)
+    better[3] = spoilt
+
+    found = psnr_difference([better] * seeds, [worse] * seeds)
+
+    (claim, *_) = claims.about("table1")
+    assert claims.judge(claim, lambda _: found, images=20)[0] == "open"
+
+
 def test_under_poisson_noise_the_claims_are_those_of_table_3_in_section_46s_words():
     gaussian, poisson = (claims.about(table) for table in ("table3", "table6"))
 

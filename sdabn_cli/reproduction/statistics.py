@@ -55,10 +55,12 @@ def psnr_difference(better: Sequence[np.ndarray], worse: Sequence[np.ndarray]) -
         better: PSNR of every image, (images,), one array a seed.
         worse: The same of the other system, on the same images.
     """
-    pairs = [a - b for a, b in zip(better, worse, strict=True)]
+    with np.errstate(invalid="ignore"):  # both infinite: not a number, which is told
+        pairs = [a - b for a, b in zip(better, worse, strict=True)]
 
     def of(seed: int, weights: np.ndarray) -> np.ndarray:
-        return weights @ pairs[seed] / weights.sum(1)
+        with np.errstate(invalid="ignore"):
+            return weights @ pairs[seed] / weights.sum(1)
 
     return _interval(of, seeds=len(pairs), images=len(pairs[0]))
 
@@ -107,7 +109,10 @@ def _interval(of: Difference, *, seeds: int, images: int) -> Interval:
     """
     even = np.ones((1, images))
     by_seed = np.array([of(seed, even)[0] for seed in range(seeds)])
-    mean = float(by_seed.mean())
+    with np.errstate(invalid="ignore"):
+        mean = float(by_seed.mean())
+    if not math.isfinite(mean):
+        return Interval(mean, math.nan, math.nan)
     random = np.random.default_rng(0)
     weights = random.multinomial(images, np.full(images, 1 / images), size=RESAMPLES).astype(float)
     resampled = np.mean([of(seed, weights) for seed in range(seeds)], axis=0)
