@@ -12,11 +12,18 @@ from __future__ import annotations
 
 import importlib.util
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 #: Sigma is given on the scale of 8-bit images.
 FULL_SCALE = 255.0
+
+#: Colours that ``bm3d_rgb`` works in, a row each: sum and differences of red, green and blue.
+OPPONENT = np.array([[1 / 3, 1 / 3, 1 / 3], [0.5, 0.0, -0.5], [0.25, -0.5, 0.25]])
+
+#: A channel whose values differ by less is even: nothing but rounding is in it.
+EVEN = 1e-6
 
 
 class BM3D(nn.Module):
@@ -30,16 +37,25 @@ class BM3D(nn.Module):
 
     def forward(self, image: Tensor, condition: Tensor | None) -> Tensor:
         """Map a noisy image (N, 3, H, W) to the estimate (N, 3, H, W); the condition is None."""
-        from bm3d import bm3d_rgb
-
         del condition
-        estimates = [
-            torch.from_numpy(
-                bm3d_rgb(one.permute(1, 2, 0).double().cpu().numpy(), self.sigma / FULL_SCALE)
-            ).permute(2, 0, 1)
-            for one in image.detach()
-        ]
-        return torch.stack(estimates).to(image)
+        pixels = image.detach().permute(0, 2, 3, 1).double().cpu().numpy()
+        estimates = [_denoised(one, self.sigma / FULL_SCALE) for one in pixels]
+        return torch.from_numpy(np.stack(estimates)).permute(0, 3, 1, 2).to(image)
+
+
+def _denoised(pixels: np.ndarray, sigma: float) -> np.ndarray:
+    """Denoise (H, W, 3) in [0, 1].
+
+    ``bm3d_rgb`` divides by the range of each of its opponent colours and gives NaN where one is
+    even, as the differences of a grey image are. The channels of such an image are denoised by
+    themselves; an even one holds no noise and is returned as it is.
+    """
+    from bm3d import bm3d, bm3d_rgb
+
+    if np.ptp(pixels @ OPPONENT.T, axis=(0, 1)).min() >= EVEN:
+        return bm3d_rgb(pixels, sigma)
+    channels = [pixels[..., number] for number in range(3)]
+    return np.stack([one if np.ptp(one) < EVEN else bm3d(one, sigma) for one in channels], -1)
 
 
 def build(*, condition_channels: int, in_channels: int = 3, sigma: float = 50.0) -> nn.Module:

@@ -125,9 +125,14 @@ def progress(*, show: bool = True) -> Progress:
 
 
 class TrainingDisplay:
-    """Shows a training: a bar on a terminal, a line a log step elsewhere."""
+    """Shows a training: a bar on a terminal, a line a log step elsewhere.
 
-    def __init__(self) -> None:
+    Args:
+        title: Stands before the names of stages, where several systems are trained.
+    """
+
+    def __init__(self, title: str = "") -> None:
+        self._title = f"{title} " if title else ""
         self._progress = progress()
         self._task: Any = None
         self._stage = ""
@@ -148,11 +153,11 @@ class TrainingDisplay:
 
     def start(self, stage: Stage, *, step: int, steps: int) -> None:
         """Begin the bar of a stage."""
-        self._stage, self._steps, self._first = stage.id, steps, step
+        self._stage, self._steps, self._first = f"{self._title}{stage.id}", steps, step
         self._began = time.monotonic()
         if step:
-            say(f"{stage.id}: goes on at step {step} of {steps}")
-        self._task = self._progress.add_task(stage.id, total=steps, completed=step, info="")
+            say(f"{self._stage}: goes on at step {step} of {steps}")
+        self._task = self._progress.add_task(self._stage, total=steps, completed=step, info="")
 
     def advance(self, step: int, figures: dict[str, float] | None) -> None:
         """Move the bar; figures of logged steps are shown beside it."""
@@ -183,9 +188,14 @@ class TrainingDisplay:
         say(f"{self._stage}: ends at step {step}, because nothing was better than step {best_step}")
 
     def finish(self, stage: Stage, seconds: float) -> None:
-        """End the bar of a stage."""
+        """End the bar of a stage; one that never began has nothing to train."""
+        name = f"{self._title}{stage.id}"
+        if self._task is None:
+            say(f"{name}: nothing to train")
+            return
         self._progress.remove_task(self._task)
-        say(f"{stage.id}: finished after {clock(seconds)}")
+        self._task = None
+        say(f"{name}: finished after {clock(seconds)}")
 
 
 def clock(seconds: float) -> str:

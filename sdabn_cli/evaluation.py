@@ -137,6 +137,7 @@ def evaluate(
     protocol: Protocol,
     compute: Compute,
     limit: int | None = None,
+    only: Sequence[int] | None = None,
     with_ssim: bool = True,
     advance: Callable[[], object] = lambda: None,
     look: Callable[[Looked], object] | None = None,
@@ -152,6 +153,7 @@ def evaluate(
         protocol: How to measure; its seed and an image's number decide that image's noise.
         compute: Device and precision.
         limit: Evaluate this many images, evenly spaced.
+        only: Evaluate the images of these numbers instead, in ascending order.
         with_ssim: Leave out SSIM where it is not needed: it takes longer than PSNR.
         advance: Called after every image of this process.
         look: Shown every image of this process with the outputs of all units.
@@ -161,7 +163,7 @@ def evaluate(
     absent = protocol.absent_classes
     segmentation = [SegmentationScore(len(dataset.classes), absent) for _ in range(units)]
     denoising = [_DenoisingScore(protocol, with_ssim=with_ssim) for _ in range(units + 1)]
-    indices = pick(len(dataset), limit)
+    indices = pick(len(dataset), limit) if only is None else list(only)
     processes = compute.processes
     own = indices[processes.index :: processes.count]
     for index, clean, noisy, labels in _examples(dataset, own, noise, protocol.seed):

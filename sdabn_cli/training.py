@@ -81,7 +81,7 @@ def check(recipe: Recipe, run: Run, compute: Compute, watcher: Watcher) -> Train
     decoded = data.DecodedCache(train, recipe.data.cache_mb)
     decoded.fill(shared=recipe.data.workers > 0)
     data.check_examples(validation)
-    _try_networks(recipe, len(train.classes))
+    try_networks(recipe, len(train.classes))
     if isinstance(train[0].image, Path) and train[0].image == validation[0].image:
         watcher.warn("The training and the validation split hold the same images.")
     noise = registry.build("noise", recipe.noise.name, recipe.noise.options)
@@ -89,8 +89,12 @@ def check(recipe: Recipe, run: Run, compute: Compute, watcher: Watcher) -> Train
     return Training(recipe, run, decoded, validation, noise, compute, watcher)
 
 
-def _try_networks(recipe: Recipe, num_classes: int) -> None:
-    """Build both networks and try them, before anything is written."""
+def try_networks(recipe: Recipe, num_classes: int) -> None:
+    """Build both networks of a recipe and try them, before anything is written.
+
+    Raises:
+        SdabnError: If one cannot be built, fails or gives what it must not.
+    """
     segmenter, denoiser = (
         networks.for_kind(recipe, kind, num_classes=num_classes) for kind in KINDS
     )

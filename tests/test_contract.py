@@ -102,6 +102,10 @@ def test_a_right_segmenter_passes_every_check(third_party):
          "images of any size give finite logits a class", r"\(1, 1, 64, 64\)"),
         ({"forward": FORWARD + " / 0"},
          "images of any size give finite logits a class", "not finite"),
+        # Even, an image has no spread to be divided by.
+        ({"forward": "image = image / (image.amax((1, 2, 3), True) - image.amin((1, 2, 3), True)); "
+          + FORWARD}, "images of any size give finite logits a class",
+         "the logits of an evenly grey image are not finite"),
         ({"forward": "return [" + FORWARD[7:] + "]"},
          "images of any size give finite logits a class", "a list instead of logits"),
         ({"forward": "return self.head(self.norm(self.conv(image)).relu()) * 0"},
@@ -163,6 +167,8 @@ ESTIMATE = "return self.conv(image if condition is None else torch.cat([image, c
         ("return self.conv(torch.cat([image, condition], 1))",
          "without condition channels it takes none"),
         (ESTIMATE + "[..., :64]", "images of any size give a finite estimate"),
+        ("image = image / (image.amax((1, 2, 3), True) - image.amin((1, 2, 3), True)); " + ESTIMATE,
+         "images of any size give a finite estimate"),
         ("return self.conv(torch.cat([0 * image, condition], 1))",
          "the image changes the estimate"),
         ("condition = condition.mul_(2); " + ESTIMATE, "its input is left alone"),

@@ -117,3 +117,19 @@ def test_what_lies_far_outside_the_window_does_not_matter_to_nafnet(window, glob
 def test_a_wrong_value_is_refused_with_what_is_allowed(name, options, message):
     with pytest.raises(SdabnError, match=message):
         build(name, **options)
+
+
+@pytest.mark.parametrize("image", ["grey", "coloured", "grey noise"])
+def test_bm3d_gives_numbers_where_its_package_divides_by_nothing(image):
+    pytest.importorskip("bm3d", reason="the package bm3d is not installed")
+    clean = torch.tensor([0.5, 0.5, 0.5] if image != "coloured" else [0.2, 0.5, 0.7])
+    clean = clean[None, :, None, None].expand(1, 3, 40, 36)
+    noise = torch.randn(1, 1, 40, 36, generator=torch.Generator().manual_seed(0)) * 25 / 255
+    given = clean + noise if image == "grey noise" else clean
+
+    found = estimate(build("bm3d", sigma="25"), given)
+
+    if image == "grey noise":  # the same noise in all channels, most of which goes
+        assert (found - clean).std() < noise.std() / 4
+    else:
+        torch.testing.assert_close(found, clean)

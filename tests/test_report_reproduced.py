@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import fixtures_report
+import numpy as np
 import pytest
 from fixtures_cli import assert_refused, files, sdabn
 from fixtures_report import pictures, tables
@@ -96,7 +98,70 @@ def test_the_papers_figure_is_a_curve_over_the_noise(reproduced):
         f"here: {value:.2f} at {level}"
         for value, level in zip(values, range(0, 51, 10), strict=True)
     ]
-    assert not pictures(page)
+
+
+def test_the_papers_figure_shows_what_noise_does_to_the_clean_segmenter(reproduced):
+    _, page = reproduced("figure2", "--report-images", 1)
+
+    (found,) = pictures(page)
+    levels = [f"sigma = {level}" for level in range(0, 51, 10)]
+    assert list(found) == [
+        *(f"{level}: noisy" for level in levels), "clean",
+        *(f"{level}: labels" for level in levels), "true labels",
+    ]  # fmt: skip
+    clean = np.asarray(found["clean"], float)
+    away = [np.abs(np.asarray(found[f"{level}: noisy"], float) - clean).mean() for level in levels]
+    assert away[0] == 0
+    assert away == sorted(away)
+
+
+def test_a_fixed_segmenter_behind_denoisers_is_shown_with_its_labels(reproduced):
+    _, page = reproduced("table2", "--report-images", 1)
+
+    (found,) = pictures(page)
+    assert list(found) == [
+        "noisy", "ddfn 1: estimate", "dms 1: estimate", "sdb 1: estimate", "clean",
+        "ddfn + s0: labels", "dms + s0: labels", "sdb 1: labels", "true labels",
+    ]  # fmt: skip
+
+
+def test_only_images_that_were_measured_are_shown(reproduced, camvid_tree):
+    for number in range(8):  # ten in all, of which 0, 3 and 7 are measured
+        for folder in ("val", "valannot"):
+            source = sorted((camvid_tree / folder).glob("frame*.png"))[0]
+            shutil.copy(source, source.with_name(f"more{number}.png"))
+    names = [path.stem for path in sorted((camvid_tree / "val").glob("*.png"))]
+
+    told, page = reproduced("figure2", "--limit", 3, "--report-images", 2)
+
+    assert told["images"] == 3
+    shown = [figure.text for figure in page.all("figure", "comparison")]
+    assert len(shown) == 2
+    for text, number in zip(shown, (0, 7), strict=True):  # of three, the first and the last
+        assert names[number] in text
+
+
+def test_every_class_has_a_bar_of_every_segmenter(reproduced):
+    told, page = reproduced("table3")
+
+    rows = [row for row in told["tables"][0]["rows"] if row["class_iou"]]
+    assert [row["label"] for row in rows] == ["SDB x 1", "SDB x 2", "SDB x 3", "S on clean images"]
+    bars = tables(page)["IoU of every class %"]
+    for number, row in enumerate(rows):
+        known = [value for value in row["class_iou"].values() if value is not None]
+        assert sum(known) / len(known) == pytest.approx(row["segmented"]["here"]["miou"])
+        shown = {name: values[number] for name, _, *values in bars}
+        assert shown == {k: DASH if v is None else v for k, v in row["class_iou"].items()}
+
+
+def test_what_intervals_are_over_stands_below_the_claims(reproduced):
+    told, page = reproduced("table1")
+
+    notes = [note.text for note in page.all("p", "note")]
+    assert told["intervals"] in notes
+    assert any("noise seed: 0" in note for note in notes)
+    for claim in told["claims"]:
+        assert "2 images are too few for an interval" in page.one("ul", "claims").text, claim
 
 
 def test_a_dry_run_of_a_reproduction_names_the_report(tiny_recipe, camvid_tree):

@@ -23,7 +23,7 @@ from sdabn_cli.commands.options import (
 
 if TYPE_CHECKING:
     from sdabn_cli.device import Compute
-    from sdabn_cli.reproduction.reproducing import Plan
+    from sdabn_cli.reproduction.planning import Plan
 
 
 @app.command(rich_help_panel=TRAIN)
@@ -84,11 +84,13 @@ def reproduce(
     from sdabn_cli.device import choose
     from sdabn_cli.report.page import check_target
     from sdabn_cli.reproduction import markdown as pages
-    from sdabn_cli.reproduction import reproducing
+    from sdabn_cli.reproduction import planning, reproducing
 
     if report is not None:
         check_target(report)
-    planned = reproducing.plan(
+    if markdown is not None:
+        pages.check_target(markdown, table, dataset.partition(":")[0])
+    planned = planning.plan(
         table,
         dataset=dataset,
         data=data,
@@ -102,8 +104,6 @@ def reproduce(
         limit=limit,
         without=without or (),
     )
-    if markdown is not None:
-        pages.check_target(markdown, planned.table.name, planned.dataset)
     if dry_run:
         _show_plan(planned, report, as_json=json)
         return
@@ -177,3 +177,5 @@ def _show(result: dict[str, Any]) -> None:
         for each in claim["comparisons"]:
             said = wording.difference(each)
             say(f"  {each['better']} - {each['worse']}: {said}: {each['verdict']}")
+    if result["claims"]:
+        say(f"\n{result['intervals']}")

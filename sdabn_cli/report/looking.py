@@ -26,7 +26,8 @@ def compare(
     dataset: Dataset,
     protocol: Protocol,
     *,
-    unit: str = "unit",
+    names: Sequence[str] = (),
+    noisy: str = NOISY,
     alone: bool = False,
 ) -> Comparison:
     """Make the pictures of an evaluated image, with its own figures.
@@ -35,12 +36,14 @@ def compare(
         looked: The image and what was found in it.
         dataset: Where it is from.
         protocol: How it is measured.
-        unit: What units are called, before their numbers.
+        names: What its units are called; ``unit 1`` and so on by default.
+        noisy: What the noisy image is called; ends in ``noisy``.
         alone: Whether the only unit is the clean segmenter s0 in fact.
     """
     title = dataset[looked.index].name
-    names = ["s0" if alone else f"{unit} {number + 1}" for number in range(len(looked.units))]
-    made = _images(looked, title, names, protocol)
+    if not names:
+        names = ["s0" if alone else f"unit {number + 1}" for number in range(len(looked.units))]
+    made = _images(looked, title, names, protocol, noisy)
     made.append(_photo(CLEAN, looked.clean, title, ""))
     made += _maps(looked, title, names, dataset)
     made.append(_classes(TRUTH, looked.labels, dataset, title, ""))
@@ -63,8 +66,10 @@ def merge(comparisons: Sequence[Comparison]) -> Comparison:
 
 def _rank(name: str) -> int:
     """Where a layer stands: what went in, what units made of it, what is true."""
-    if name in (NOISY, CLEAN, TRUTH):
-        return {NOISY: 0, CLEAN: 2, TRUTH: 4}[name]
+    if name in (CLEAN, TRUTH):
+        return {CLEAN: 2, TRUTH: 4}[name]
+    if name.endswith(NOISY):
+        return 0
     return 1 if name.endswith(ESTIMATE) else 3
 
 
@@ -75,11 +80,13 @@ def _comparison(title: str, made: Sequence[Layer], note: str) -> Comparison:
     return Comparison(title, made, 0, right, note)
 
 
-def _images(looked: Looked, title: str, names: Sequence[str], protocol: Protocol) -> list[Layer]:
+def _images(
+    looked: Looked, title: str, names: Sequence[str], protocol: Protocol, noisy: str
+) -> list[Layer]:
     made = []
     if protocol.noise:
         figure = _decibel(looked.noisy, looked, protocol)
-        made.append(_photo(NOISY, looked.noisy, title, figure))
+        made.append(_photo(noisy, looked.noisy, title, figure))
     for unit, name in zip(looked.units, names, strict=True):
         if unit.estimate is not None:
             figure = _decibel(unit.estimate, looked, protocol)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sdabn_cli.report.content import (
+    BarChart,
     Block,
     Cell,
     Claim,
@@ -19,7 +20,9 @@ from sdabn_cli.report.content import (
     Series,
     Table,
 )
+from sdabn_cli.report.figures import MINUS
 from sdabn_cli.report.measured import COLUMNS, CURVES, protocol_words
+from sdabn_cli.report.words import difference, protocol_of
 
 #: Tables whose rows lie along an axis, and its name.
 AXES = {"table3": "units", "table6": "units", "figure2": "sigma"}
@@ -28,8 +31,6 @@ AXES = {"table3": "units", "table6": "units", "figure2": "sigma"}
 ALONG = re.compile(r"(?P<series>.+?) (?:x|=) (?P<place>\d+)")
 
 TONES = {"holds": "good", "contradicted": "bad", "open": "open"}
-
-UNITS = {"psnr": "dB", "miou": "% mIoU"}
 
 
 def page(
@@ -51,12 +52,16 @@ def page(
     """
     notes = [_protocol_note(told)]
     sections = [
-        Section(each["noise"], [_table(told, each, notes), *_curves(told, each)])
+        Section(
+            each["noise"],
+            [_table(told, each, notes), *_curves(told, each), *_classes(each, notes)],
+        )
         for each in told["tables"]
     ]
     if told["claims"]:
         note = "Differences are better minus worse, with 95 % confidence intervals."
-        claims = Claims([_claim(each) for each in told["claims"]], [note, *notes])
+        found = [_claim(each) for each in told["claims"]]
+        claims = Claims(found, [note, told["intervals"], *notes])
         sections.append(Section("Claims", [claims]))
     sections += [Section(f"Images, {noise}", [shown]) for noise, shown in galleries.items()]
     seeds = told["seeds"]
@@ -72,7 +77,7 @@ def page(
 
 
 def _protocol_note(told: Mapping[str, Any]) -> str:
-    protocol = {key: value for key, value in told["protocol"].items() if key != "noise"}
+    protocol = {key: value for key, value in protocol_of(told).items() if key != "noise"}
     seeds = f"mean over {told['seeds']} seeds; " if told["seeds"] > 1 else ""
     return (
         f"Protocol: {seeds}{told['images']} images of {told['dataset']}; "
@@ -108,6 +113,16 @@ def _table(told: Mapping[str, Any], each: Mapping[str, Any], notes: Sequence[str
         for row, line in zip(rows, cells, strict=True):
             line.insert(1, row["parameters"])
     return Table(told["caption"], columns, cells, [f"Noise: {each['noise']}.", *notes])
+
+
+def _classes(each: Mapping[str, Any], notes: Sequence[str]) -> list[Block]:
+    """IoU of every class by every segmenter of the table."""
+    rows = [row for row in each["rows"] if row["class_iou"]]
+    if not rows:
+        return []
+    names = [row["label"] for row in rows]
+    groups = [(name, [row["class_iou"][name] for row in rows]) for name in rows[0]["class_iou"]]
+    return [BarChart("IoU of every class", "%", names, groups, 100, 1, notes)]
 
 
 def _curves(told: Mapping[str, Any], each: Mapping[str, Any]) -> list[Block]:
@@ -164,15 +179,5 @@ def _claim(each: Mapping[str, Any]) -> Claim:
 
 def _difference(each: Mapping[str, Any]) -> str:
     """A measured difference in words, and the paper's."""
-    said = f"{each['better']} \N{MINUS SIGN} {each['worse']}: "
-    if "mean" in each:
-        low, high = _signed(each["low"]), _signed(each["high"])
-        said += f"{_signed(each['mean'])} {UNITS[each['metric']]} [{low}, {high}]"
-    else:
-        said += "not measured"
-    paper = "" if each["paper"] is None else f"; paper {_signed(each['paper'])}"
-    return f"{said}{paper}: {each['verdict']}"
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.2f}".replace("-", "\N{MINUS SIGN}")
+    said = difference(each, minus=MINUS)
+    return f"{each['better']} {MINUS} {each['worse']}: {said}: {each['verdict']}"

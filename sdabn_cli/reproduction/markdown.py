@@ -73,7 +73,7 @@ def render(result: Mapping[str, Any], command: str) -> str:
     lines += [f"Protocol: {wording.protocol(result)}.", ""]
     if result["claims"]:
         heads = ["claim", "differences, with 95 % intervals", "verdict"]
-        lines += [*_table(heads, map(_claim, result["claims"])), ""]
+        lines += [*_table(heads, map(_claim, result["claims"])), "", result["intervals"], ""]
     return "\n".join(lines)
 
 

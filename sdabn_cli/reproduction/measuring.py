@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from sdabn_cli.device import Compute
 from sdabn_cli.files import write_atomically
 from sdabn_cli.metrics import Protocol
 from sdabn_cli.networks import count_parameters
+from sdabn_cli.reproduction import fingerprints
 from sdabn_cli.reproduction.campaign import CLEAN, Campaign, file_name, order
 from sdabn_cli.reproduction.systems import Point
 from sdabn_cli.schedule import Stage
@@ -60,15 +62,15 @@ class Examiner:
     def measure(self, points: Iterable[Point]) -> dict[Point, Figures]:
         """Measure every point, with as few cascades as there can be."""
         found: dict[Point, Figures] = {}
-        for point in sorted(points, key=lambda each: order(each.stage), reverse=True):
-            if point in found:
-                continue
-            for stage, figures in self._cascade(point).items():
-                found.setdefault(Point(point.system, stage, point.behind, point.noise), figures)
+        deepest_first = sorted(points, key=lambda p: (order(p.stage), p.behind), reverse=True)
+        for point in deepest_first:
+            if point not in found:
+                for also, figures in self._cascade(point).items():
+                    found.setdefault(also, figures)
         return found
 
-    def _cascade(self, point: Point) -> dict[Stage, Figures]:
-        """Figures of every stage of the cascade that ends in a point; of the point, if +s0."""
+    def _cascade(self, point: Point) -> dict[Point, Figures]:
+        """Figures of every stage of the cascade that ends in a point."""
         noise = point.noise or (None if point.stage == CLEAN else self.campaign.noise)
         key = self._key(point, noise)
         run = self.campaign.run_of(point.system)
@@ -90,7 +92,22 @@ class Examiner:
             text = json.dumps(kept)
             if self.compute.processes.is_main:
                 write_atomically(path, lambda file: file.write(text.encode()))
-        return {Stage.parse(id_): _parsed(entry) for id_, entry in kept["stages"].items()}
+        return {
+            Point(
+                point.system, Stage.parse(id_.removesuffix("+s0")), id_.endswith("+s0"), point.noise
+            ): _parsed(entry)
+            for id_, entry in kept["stages"].items()
+        }
+
+    @cached_property
+    def images(self) -> list[int]:
+        """Numbers of the images that are measured."""
+        return evaluation.pick(len(self.dataset), self.limit)
+
+    @cached_property
+    def _data(self) -> str:
+        """Digest of what is measured on."""
+        return fingerprints.of_measured(self.dataset, self.images)
 
     def _key(self, point: Point, noise: str | None) -> dict[str, Any]:
         """Everything that decides the figures."""
@@ -102,7 +119,8 @@ class Examiner:
             "protocol": self.protocol_of(noise).as_dict(),
             "data": str(recipe.data.dataset),
             "split": recipe.data.validation_split,
-            "images": evaluation.pick(len(self.dataset), self.limit),
+            "images": self.images,
+            "content": self._data,
         }
 
     def protocol_of(self, noise: str | None) -> Protocol:
@@ -132,10 +150,11 @@ def _stages(
     result: evaluation.Evaluation, cascade: Cascade, point: Point
 ) -> dict[str, dict[str, Any]]:
     """What a cascade's evaluation says about each of its stages, as JSON can hold it."""
-    if point.behind:  # figures of the segmenter behind the last denoiser
-        return {point.stage.id: _entry(result, len(cascade.units) - 1, "s", cascade)}
-    found = {}
-    for number, unit in enumerate(cascade.units):
+    found, units = {}, list(cascade.units)
+    if point.behind:  # the clean segmenter behind the last denoiser
+        units.pop()
+        found[f"{point.stage.id}+s0"] = _entry(result, len(units), "s", cascade)
+    for number, unit in enumerate(units):
         index = point.stage.index if point.stage == CLEAN else number + 1
         if unit.segmenter is not None:
             found[f"s{index}"] = _entry(result, number, "s", cascade)

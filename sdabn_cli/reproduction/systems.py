@@ -20,13 +20,18 @@ class System:
         meaning: What it is, in the paper's words.
         changes: Keys of the recipe, by their dotted names.
         shares: Stages that equal those of the system ``sdb``, and are not trained again.
+        is_trained: Whether its denoisers have anything to train.
     """
 
     name: str
     meaning: str
     changes: dict[str, Any]
     shares: tuple[str, ...] = ()
+    is_trained: bool = True
 
+
+#: The system whose stages others share.
+FIRST = "sdb"
 
 SYSTEMS = {
     system.name: system
@@ -41,7 +46,7 @@ SYSTEMS = {
         System("dms", "the denoiser's loss has the cross-entropy of a fixed clean segmenter",
                {"condition": "none", "denoise.semantic_weight": 0.25}, ("s0",)),
         System("bm3d", "BM3D before a fixed clean segmenter",
-               {"condition": "none", "denoiser": "bm3d"}, ("s0",)),
+               {"condition": "none", "denoiser": "bm3d"}, ("s0",), is_trained=False),
         System("plus", "a wider and deeper segmenter alone, S1+",
                {"segmenter": "hrnet:variant=w22_plus"}),
         System("joint", "S1, D1 and S2 as one network with the segmentation loss alone",
@@ -132,7 +137,10 @@ def changed(recipe: Recipe, system: System, noise: str) -> Recipe:
     if system.name == "bm3d":
         sigma = re.fullmatch(r"gaussian:sigma=([\d.]+)", noise)
         if sigma is None:
-            raise SdabnError(f"BM3D needs Gaussian noise of one sigma, not {noise}.")
+            raise SdabnError(
+                f"BM3D needs Gaussian noise of one sigma, not {noise}.",
+                "Leave it out with --without bm3d, or give --noise like gaussian:sigma=50.",
+            )
         content["denoiser"] = f"bm3d:sigma={sigma[1]}"
     if system.name == "joint":
         content["segmenter"] = {

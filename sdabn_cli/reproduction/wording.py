@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from sdabn_cli.report.words import difference, protocol_of
+
+__all__ = ["difference", "protocol", "protocol_of", "table"]
+
 COLUMNS = {"psnr": "PSNR", "ssim": "SSIM", "miou": "mIoU", "pixel_accuracy": "pixel acc.",
            "mean_accuracy": "mean acc."}  # fmt: skip
 
@@ -46,18 +50,10 @@ def _cell(row: Row, name: str) -> str:
     return f"{here:.{digits}f}" + ("" if paper is None else f" ({paper:.{digits}f})")
 
 
-def difference(comparison: Mapping[str, Any]) -> str:
-    """A measured difference with its 95 % confidence interval, and the paper's."""
-    paper = "" if comparison["paper"] is None else f"; paper {comparison['paper']:+.2f}"
-    if "mean" not in comparison:
-        return f"not measured{paper}"
-    unit = "dB" if comparison["metric"] == "psnr" else "% mIoU"
-    low, high = comparison["low"], comparison["high"]
-    return f"{comparison['mean']:+.2f} {unit} [{low:+.2f}, {high:+.2f}]{paper}"
-
-
 def protocol(result: Mapping[str, Any]) -> str:
     """How everything was measured, in one line."""
-    settings = ", ".join(f"{k} {v}" for k, v in result["protocol"].items() if k != "noise")
+    settings = ", ".join(
+        f"{key} {value}" for key, value in protocol_of(result).items() if key != "noise"
+    )
     seeds = f"{result['seeds']} seed{'s' * (result['seeds'] > 1)}"
     return f"{result['images']} images of {result['dataset']}, {seeds}; {settings}"

@@ -66,6 +66,8 @@ def images_of_any_size_give_a_finite_estimate(subject: Subject) -> None:
     for height, width in ((SIDE, SIDE), (37, 53), (16, 97), (101, 64)):
         image = 2 * random(1, 3, height, width)
         modules.check_output(_run(module, image), tuple(image.shape), "the estimates")
+    even = modules.even_image(SIDE, SIDE)
+    modules.check_output(_run(module, even), tuple(even.shape), modules.of_even("the estimates"))
 
 
 def train_mode_gives_a_finite_estimate(subject: Subject) -> None:

@@ -51,6 +51,16 @@ def check_output(output: object, expected: tuple[int, ...], what: str) -> Tensor
     return output
 
 
+def even_image(height: int, width: int) -> Tensor:
+    """An evenly grey image (1, 3, H, W): whoever divides by its spread divides by nothing."""
+    return torch.full((1, 3, height, width), 0.5)
+
+
+def of_even(what: str) -> str:
+    """What an even image gives, for messages."""
+    return f"{what} of an evenly grey image"
+
+
 @torch.no_grad()
 def check_train_mode(module: nn.Module, run: Run, channels: int, what: str) -> None:
     """In train mode as well, a batch gives a finite result of the right shape.

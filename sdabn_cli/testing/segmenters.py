@@ -57,6 +57,9 @@ def images_of_any_size_give_finite_logits_a_class(subject: Subject) -> None:
             )
             modules.check_output(raw, (1, classes, *raw.shape[-2:]), "the logits")
             modules.check_output(segment(module, image), (1, classes, height, width), "the logits")
+        even = modules.even_image(SIDE + 1, SIDE + 37)
+        expected = (1, classes, *even.shape[-2:])
+        modules.check_output(segment(module, even), expected, modules.of_even("the logits"))
 
 
 def train_mode_gives_finite_logits_a_class(subject: Subject) -> None:

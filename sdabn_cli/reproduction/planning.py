@@ -1,0 +1,184 @@
+"""Say what reproducing a table needs, and refuse what cannot be done before anything is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sdabn_cli import datasets, recipefiles, registry
+from sdabn_cli.errors import SdabnError, did_you_mean
+from sdabn_cli.metrics import Protocol
+from sdabn_cli.recipe import Recipe
+from sdabn_cli.reproduction import claims, fingerprints, requests, tables
+from sdabn_cli.reproduction.campaign import Campaign, file_name
+from sdabn_cli.reproduction.systems import Point
+from sdabn_cli.reproduction.tables import Row, Table
+
+#: Recipes of a budget by data set; ``full`` has one a noise.
+CPU = {"camvid": "camvid/awgn50-cpu", "scenes": "scenes/quickstart"}
+BUDGETS = ("cpu", "full")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a reproduction will do.
+
+    Attributes:
+        table: The table.
+        dataset: Name of the data set.
+        campaigns: A list a noise, with a campaign a seed.
+        protocol: Name of the protocol.
+        limit: Measure this many images; None for all.
+        without: Systems that are left out.
+        data: Digest of the training data by noise.
+    """
+
+    table: Table
+    dataset: str
+    campaigns: dict[str, list[Campaign]]
+    protocol: str
+    limit: int | None
+    without: tuple[str, ...]
+    data: dict[str, str]
+
+    @property
+    def points(self) -> list[Point]:
+        """Every point of the table and of the claims about it, each once."""
+        texts = [text for row in self.rows for text in row.points]
+        for claim in claims.about(self.table.name):
+            pairs = ((each.better, each.worse) for each in claim.comparisons)
+            texts += [text for pair in pairs if not self._leaves_out(*pair) for text in pair]
+        return [Point.parse(text) for text in dict.fromkeys(texts)]
+
+    @property
+    def rows(self) -> list[Row]:
+        """Lines of the table that are measured."""
+        return [row for row in self.table.rows if not self._leaves_out(*row.points)]
+
+    def _leaves_out(self, *points: str) -> bool:
+        return any(Point.parse(point).system in self.without for point in points)
+
+    def missing(self) -> list[dict[str, Any]]:
+        """Stages that will be trained: noise, seed, system and stage."""
+        return [
+            {"noise": noise, "seed": campaign.base.seed, "system": system, "stage": stage.id,
+             "steps": campaign.recipe_of(system).for_stage(stage).steps}
+            for noise, campaigns in self.campaigns.items()
+            for campaign in campaigns
+            for system, stage in campaign.missing(self.points)
+        ]  # fmt: skip
+
+
+def plan(
+    name: str,
+    *,
+    dataset: str,
+    data: Path | None,
+    budget: str,
+    recipe_name: str | None,
+    overrides: Sequence[str],
+    noises: Sequence[str],
+    seeds: int,
+    run: Path | None,
+    protocol: str,
+    limit: int | None,
+    without: Sequence[str] = (),
+) -> Plan:
+    """Say what reproducing a table needs.
+
+    Args:
+        name: Of the table, such as ``table3``.
+        dataset: Data set plug-in with its options.
+        data: Its directory.
+        budget: ``cpu`` or ``full``: which recipe of the data set.
+        recipe_name: A recipe of the user's own instead.
+        overrides: Keys of the recipe, as ``KEY=VALUE``.
+        noises: Noises instead of the table's own.
+        seeds: Number of seeds.
+        run: Directory of everything; ``runs/reproduce-DATASET-BUDGET`` by default.
+        protocol: Name of the protocol.
+        limit: Measure this many images.
+        without: Systems to leave out, such as ``bm3d``.
+
+    Raises:
+        SdabnError: If a name or a value is wrong, or if it cannot be done: with the noise, without
+            a package, with these data, in a directory that holds something else.
+    """
+    table = tables.find(name)
+    plain, _ = registry.parse(dataset)
+    registry.find("dataset", plain)
+    if budget not in BUDGETS:
+        raise SdabnError(f"There is no budget {budget!r}.", did_you_mean(budget, BUDGETS))
+    Protocol.named(protocol, precision="", noise=None, seed=0)
+    requests.check_without(table, without)
+    requests.check_noises(table, noises)
+    requests.check_overrides(overrides)
+    path = run or Path("runs") / f"reproduce-{file_name(plain)}-{budget}"
+    campaigns = {
+        noise: [
+            Campaign(
+                _recipe(recipe_name or _recipe_name(plain, budget, noise), dataset, overrides,
+                        noise=noise, seed=seed, data__root=None if data is None else str(data)),
+                path / f"seed{seed}",
+            )
+            for seed in range(seeds)
+        ]
+        for noise in dict.fromkeys(noises or table.noises(plain))
+    }  # fmt: skip
+    planned = Plan(table, plain, campaigns, protocol, limit, tuple(without), {})
+    _check(planned)
+    return planned
+
+
+def _recipe(name: str, dataset: str, overrides: Sequence[str], **replacements: Any) -> Recipe:
+    """A recipe for one noise and one seed, with the data set that was asked for."""
+    found = recipefiles.load(name, overrides, units=3, **replacements)
+    if ":" not in dataset and found.data.dataset.name == dataset:
+        return found  # with the options that the recipe gives it
+    return recipefiles.load(name, [f"data.dataset={dataset}", *overrides], units=3, **replacements)
+
+
+def _check(planned: Plan) -> None:
+    """Refuse what would fail later; takes down which data every noise is trained on.
+
+    Raises:
+        SdabnError: As ``plan``.
+    """
+    known: dict[str, tuple[str, int]] = {}
+    tried: set[str] = set()
+    for noise, campaigns in planned.campaigns.items():
+        for campaign in campaigns:
+            settings = campaign.base.data
+            text = settings.model_dump_json()
+            requests.check_systems(campaign, planned.points)
+            if text not in known:
+                train = datasets.open_training(settings)
+                datasets.open_split(settings, settings.validation_split)
+                known[text] = (fingerprints.of_training(train), len(train.classes))
+            planned.data[noise], classes = known[text]
+            campaign.check(planned.points, planned.data[noise])
+            requests.try_networks(campaign, planned.points, classes, tried)
+
+
+def _recipe_name(dataset: str, budget: str, noise: str) -> str:
+    """The recipe that comes with sdabn for a data set, a budget and a noise."""
+    if budget == "cpu":
+        if dataset not in CPU:
+            raise SdabnError(
+                f"There is no recipe for {dataset} on a CPU's budget.",
+                f"There are: {', '.join(CPU)}. Give your own with --recipe, or --budget full.",
+            )
+        return CPU[dataset]
+    name, options = registry.parse(noise)
+    level = f"awgn{options.get('sigma', '')}" if name == "gaussian" else name
+    wanted, fallback = f"{dataset}/{level}", f"{dataset}/awgn50"
+    if fallback not in recipefiles.names():
+        full = {name.partition("/")[0] for name in recipefiles.names() if name.endswith("/awgn50")}
+        raise SdabnError(
+            f"There is no recipe for {dataset} on the full budget.",
+            f"There are: {', '.join(sorted(full))}. Give your own with --recipe"
+            + (", or --budget cpu." if dataset in CPU else "."),
+        )
+    return wanted if wanted in recipefiles.names() else fallback

@@ -1,0 +1,149 @@
+"""Requests that cannot be granted, refused with what to ask for instead."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from sdabn_cli import probing, registry, training
+from sdabn_cli.errors import SdabnError, did_you_mean
+from sdabn_cli.plan import check_plugins
+from sdabn_cli.recipe import DenoiseSettings, Recipe
+from sdabn_cli.reproduction.campaign import Campaign
+from sdabn_cli.reproduction.systems import FIRST, SYSTEMS, Point
+from sdabn_cli.reproduction.tables import Table
+
+#: Keys of a recipe that the command or the systems decide, and what to do instead.
+DECIDED = {
+    "seed": "--seeds N trains with the seeds 0 to N - 1.",
+    "units": "A table's rows say how many units there are; sdabn cascade --units trains others.",
+    "noise": "Give --noise.",
+    "data.dataset": "Give --dataset.",
+    "data.root": "Give --data.",
+    "condition": "Every system has its own; sdabn cascade --set condition=... trains another.",
+    "denoise.semantic_weight": "The system dms alone has one; sdabn cascade trains another.",
+}
+
+#: What S1+ is a wider and deeper version of.
+PAPERS_SEGMENTER, PAPERS_VARIANT = "hrnet", "w18_small_v2"
+
+
+def check_without(table: Table, without: Sequence[str]) -> None:
+    """Refuse to leave out a system that does not exist, or all of a table.
+
+    Raises:
+        SdabnError: With the nearest match, or the systems of the table.
+    """
+    for system in without:
+        if system not in SYSTEMS:
+            raise SdabnError(f"There is no system {system!r}.", did_you_mean(system, SYSTEMS))
+    systems = [[Point.parse(point).system for point in row.points] for row in table.rows]
+    if all(set(row) & set(without) for row in systems):
+        named = dict.fromkeys(system for row in systems for system in row)
+        raise SdabnError(
+            f"Without {' and '.join(without)} nothing of {table.name} is left.",
+            f"Its systems are: {', '.join(named)}.",
+        )
+
+
+def check_noises(table: Table, noises: Sequence[str]) -> None:
+    """Refuse noises that are none, and any for a table that has its own in its rows.
+
+    Raises:
+        SdabnError: With the noises of the rows.
+    """
+    own = [Point.parse(point).noise for row in table.rows for point in row.points]
+    if noises and all(own):
+        raise SdabnError(
+            f"--noise {noises[0]} is not for {table.name}: it measures the clean segmenter, which "
+            f"is trained without noise, at {own[0]} to {own[-1]}.",
+            "Leave --noise out; sdabn evaluate --stage s0 --noise measures it on any noise.",
+        )
+    for noise in noises:
+        name, options = registry.parse(noise)
+        probing.try_noise(registry.build("noise", name, options), name)
+
+
+def check_overrides(overrides: Iterable[str]) -> None:
+    """Refuse to set what the command or the systems decide.
+
+    Raises:
+        SdabnError: With what to do instead.
+    """
+    for override in overrides:
+        key = override.partition("=")[0].strip()
+        for decided, instead in DECIDED.items():
+            if key == decided or key.startswith(f"{decided}."):
+                raise SdabnError(f"--set {override}: reproduce decides {decided} itself.", instead)
+
+
+def check_systems(campaign: Campaign, points: Iterable[Point]) -> None:
+    """Refuse a recipe that does not fit the systems asked for.
+
+    Raises:
+        SdabnError: If it would make another system of one of the paper's, or a plug-in does not
+            know its options.
+    """
+    systems = campaign.stages(points)
+    _check_base(campaign.base)
+    if "plus" in systems:
+        _check_plus(campaign.base)
+    for system in systems:
+        check_plugins(campaign.recipe_of(system))
+
+
+def _check_base(recipe: Recipe) -> None:
+    """The recipe must be that of the system sdb, whatever file it is from."""
+    if recipe.condition != "segmentation":
+        raise SdabnError(
+            f"The recipe has condition={recipe.condition}; reproduce needs condition=segmentation.",
+            "Every system has its own condition: take it out of the recipe.",
+        )
+    for stage in ("d1", "d2", "d3"):
+        own = DenoiseSettings.model_validate(
+            recipe.denoise.model_dump() | recipe.stages.get(stage, {})
+        )
+        if own.semantic_weight:
+            raise SdabnError(
+                f"The recipe has semantic_weight={own.semantic_weight:g} for {stage}.",
+                DECIDED["denoise.semantic_weight"] + " Take it out of the recipe.",
+            )
+
+
+def _check_plus(recipe: Recipe) -> None:
+    chosen = recipe.segmenter
+    variant = chosen.options.get("variant", PAPERS_VARIANT)
+    if (chosen.name, variant) != (PAPERS_SEGMENTER, PAPERS_VARIANT):
+        raise SdabnError(
+            f"S1+ is a wider and deeper {PAPERS_SEGMENTER}:variant={PAPERS_VARIANT}; beside the "
+            f"segmenter {chosen} it says nothing.",
+            "Leave it out with --without plus, or take the paper's segmenter.",
+        )
+
+
+def try_networks(
+    campaign: Campaign, points: Iterable[Point], classes: int, tried: set[str]
+) -> None:
+    """Build the networks of every system and try them on a small image.
+
+    Args:
+        campaign: Whose.
+        points: What is asked for.
+        classes: Number of classes.
+        tried: Networks that were tried before; those of this campaign are added.
+
+    Raises:
+        SdabnError: If one cannot be built or is no network of its kind.
+    """
+    for system in campaign.stages(points):
+        recipe = campaign.recipe_of(system)
+        key = f"{recipe.segmenter!r} {recipe.denoiser!r} {recipe.condition} {classes}"
+        if key in tried:
+            continue
+        tried.add(key)
+        try:
+            training.try_networks(recipe, classes)
+        except SdabnError as error:
+            if system == FIRST:
+                raise
+            hint = f"Or leave this system out: --without {system}."
+            raise SdabnError(error.problem, f"{error.hint} {hint}".strip()) from error

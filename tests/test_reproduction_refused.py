@@ -1,0 +1,93 @@
+"""Requests of ``sdabn reproduce`` that cannot be granted: refused before anything is written."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from fixtures_cli import assert_refused, sdabn
+
+
+@pytest.mark.parametrize(
+    ("content", "parts"),
+    [(b"\xff\xfe\x00", ["it is no text file"]),
+     (b"<!-- reproduced: table1 of scenes -->\n", ["its end is missing", "Put the line"])],
+)  # fmt: skip
+def test_a_file_that_takes_no_table_is_refused_before_anything_is_trained(content, parts):
+    Path("results.md").write_bytes(content)
+
+    result = sdabn("reproduce", "table1", "--markdown", "results.md")
+
+    assert_refused(result, *parts)
+    assert Path("results.md").read_bytes() == content
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize("more", [(), ("--dry-run",)], ids=["for real", "dry"])
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["tabel1"], ["no table 'tabel1'", "Did you mean 'table1'?"]),
+        (["table1", "--budget", "huge"], ["no budget 'huge'", "Allowed: cpu, full"]),
+        (["table1", "--dataset", "cityscapes"],
+         ["no recipe for cityscapes on a CPU's budget", "--budget full"]),
+        (["table1", "--budget", "full"],
+         ["no recipe for scenes on the full budget", "camvid, cityscapes, outdoorseg",
+          "--budget cpu"]),
+        (["table1", "--dataset", "camvd"], ["no dataset plug-in called 'camvd'", "'camvid'"]),
+        (["table1", "--dataset", "camvid", "--data", "/nonexistent"],
+         ["There is no directory /nonexistent/train"]),
+        (["table1", "--dataset", "camvid"], ["camvid needs its directory", "--data DIR"]),
+        (["table1", "--without", "bmd3"], ["no system 'bmd3'", "Did you mean 'bm3d'?"]),
+        (["table5", "--without", "sdb", "--without", "plus", "--without", "joint"],
+         ["Without sdb and plus and joint nothing of table5 is left", "sdb, plus, joint"]),
+        (["figure2", "--without", "sdb"], ["Without sdb nothing of figure2 is left"]),
+        (["table1", "--protocol", "papers"], ["no protocol 'papers'"]),
+        (["table1", "--noise", "gaussian:sigm=5"], ["has no option 'sigm'", "'sigma'"]),
+        (["table1", "--noise", "gaussian:sigma=-5"], ["gaussian:sigma=-5"]),
+        (["table2", "--noise", "poisson"],
+         ["BM3D needs Gaussian noise of one sigma, not poisson", "--without bm3d"]),
+        (["figure2", "--noise", "poisson"],
+         ["--noise poisson is not for figure2", "clean segmenter", "Leave --noise out"]),
+        (["table1", "--set", "seed=3"], ["--set seed=3", "reproduce decides seed", "--seeds"]),
+        (["table1", "--set", "units=2"], ["--set units=2", "sdabn cascade --units"]),
+        (["table1", "--set", "noise.options.sigma=5"], ["reproduce decides noise", "--noise"]),
+        (["table1", "--set", "condition=none"], ["reproduce decides condition"]),
+        (["table1", "--set", "denoise.semantic_weight=1"], ["The system dms alone has one"]),
+        (["table1", "--set", "stages.d2.semantic_weight=0.5"],
+         ["semantic_weight=0.5 for d2", "The system dms alone has one"]),
+        (["table1", "--set", "data.dataset=camvid"],
+         ["reproduce decides data.dataset", "--dataset"]),
+        (["table1", "--set", "data.root=here"], ["reproduce decides data.root", "--data"]),
+        (["table5", "--set", "segmenter=smp:arch=Unet"],
+         ["S1+ is a wider and deeper hrnet", "smp:arch=Unet", "--without plus"]),
+    ],
+)  # fmt: skip
+def test_a_wrong_request_is_refused_before_anything_is_written(arguments, parts, more):
+    result = sdabn("reproduce", *arguments, *more)
+
+    assert_refused(result, *parts)
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize("more", [(), ("--dry-run",)], ids=["for real", "dry"])
+def test_a_package_that_is_missing_is_named_before_anything_is_trained(
+    tiny_recipe, camvid_tree, monkeypatch, more
+):
+    monkeypatch.setitem(sys.modules, "bm3d", None)  # as if it were not installed
+    arguments = ["table2", "--dataset", "camvid", "--data", camvid_tree, "--recipe", tiny_recipe]
+
+    result = sdabn("reproduce", *arguments, *more)
+
+    assert_refused(result, 'pip install "sdabn[bm3d]"', "--without bm3d")
+    assert not Path("runs").exists()
+
+
+def test_a_recipe_that_makes_another_system_of_the_papers_is_refused(tiny_recipe, camvid_tree):
+    Path("mine.yaml").write_text(f"extends: {tiny_recipe}\ncondition: image\n")
+
+    result = sdabn("reproduce", "table1", "--dataset", "camvid", "--data", camvid_tree,
+                   "--recipe", "mine.yaml")  # fmt: skip
+
+    assert_refused(result, "condition=image", "condition=segmentation")
