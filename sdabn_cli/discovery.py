@@ -19,6 +19,7 @@ from typing import Any
 import entrypoints
 
 import sdabn_cli
+from sdabn_cli import unreadable
 from sdabn_cli.errors import SdabnError, fault
 
 GROUPS = {
@@ -225,7 +226,7 @@ def installations() -> Iterator[Installation]:
     for distribution in importlib.metadata.distributions():
         with contextlib.suppress(AttributeError):
             # Its properties read the files anew each time, and there may be hundreds of them.
-            distribution.read_text = cache(distribution.read_text)
+            distribution.read_text = cache(unreadable.strict(distribution))
         yield Installation(str(getattr(distribution, "_path", "?")), distribution)
 
 

@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 
+from sdabn_cli import unreadable
 from sdabn_cli.discovery import Plugin
 from sdabn_cli.errors import SdabnError
 
@@ -22,6 +23,7 @@ def main() -> None:
     it is ignored here, and a ``KeyboardInterrupt`` can only be a plug-in's own.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    unreadable.pass_over()
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     request = json.load(sys.stdin)

@@ -36,7 +36,7 @@ LAYERS = (
      "inspection", "loading", "scaffold", "catalogue", "description", "hub", "sources",
      "sharing", "statefiles", "journal"},
     {"processes"},
-    {"errors", "files", "jsonable", "labels", "conditions", "sdabn_cli"},
+    {"errors", "files", "jsonable", "labels", "conditions", "unreadable", "sdabn_cli"},
 )  # fmt: skip
 
 #: What a plug-in may import beside Python's own modules.

@@ -112,6 +112,10 @@ def test_a_right_segmenter_passes_every_check(third_party):
          "the image changes the logits", "another image changes the logits by 0 of"),
         ({"init": "self.unused = nn.Linear(2, 2)"},
          "every parameter gets a gradient", r"2 parameters get no gradient.*unused.weight"),
+        ({"init": "self.dead = nn.Conv2d(8, num_classes, 1)",
+          "forward": "x = self.norm(self.conv(image)).relu(); "
+                     "return self.head(x) + 0 * self.dead(x)"},
+         "every parameter gets a gradient", r"2 parameters have a gradient of 0.*dead.bias"),
         ({"forward": "image = image - image.mean(); " + FORWARD},
          "batch mates do not matter", "with the other image of the batch"),
         ({"forward": FORWARD + " + torch.rand(1)"}, "batch mates do not matter", "dropout"),
@@ -137,6 +141,30 @@ def test_each_check_finds_what_it_is_for(third_party, parts, check, reason):
     assert check in found
     with pytest.raises((ContractError, SdabnError, TypeError), match=reason):
         next(c for c in checks("segmenter") if str(c) == check)("odd")
+
+
+def test_layers_that_start_from_zero_may_keep_gradients_from_others_at_first(third_party):
+    name = segmenter(
+        third_party,
+        init="self.more, self.gate = nn.Conv2d(8, 8, 1), nn.Parameter(torch.zeros(1))",
+        forward="x = self.norm(self.conv(image)).relu(); "
+        "return self.head(x + self.gate * self.more(x))",
+    )
+
+    assert failed("segmenter", name) == {}
+
+
+def test_a_denoiser_that_fails_to_build_is_not_taken_for_one_that_refuses_conditions(third_party):
+    source = DENOISER.format(forward=ESTIMATE).replace(
+        "return Net(condition_channels)",
+        "return Net(condition_channels) if condition_channels != 5 else len(5)",
+    )
+    third_party("odd-dist", "[sdabn.denoisers]\nodd = odd_net:build\n", odd_net=source)
+
+    found = failed("denoiser", "odd")
+
+    assert "has no len" in found["it builds a module without network"]
+    assert "has no len" in found["the condition changes the estimate"]
 
 
 DENOISER = """
@@ -166,6 +194,11 @@ ESTIMATE = "return self.conv(image if condition is None else torch.cat([image, c
          "the condition changes the estimate"),
         ("return self.conv(torch.cat([image, condition], 1))",
          "without condition channels it takes none"),
+        ("condition = condition * self.training; " + ESTIMATE,
+         "the condition changes the estimate"),
+        ("up = nn.functional.interpolate(nn.functional.avg_pool2d(image, 2), scale_factor=2); "
+         "return nn.functional.pad(up, (0, image.shape[3] % 2, 0, image.shape[2] % 2))",
+         "its receptive field is true"),
         (ESTIMATE + "[..., :64]", "images of any size give a finite estimate"),
         ("image = image / (image.amax((1, 2, 3), True) - image.amin((1, 2, 3), True)); " + ESTIMATE,
          "images of any size give a finite estimate"),

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from fixtures_cli import assert_refused, flat, save_model, sdabn
+from test_processes import ALONE, start
 
 from sdabn_cli import inspection, probing, registry
 
@@ -302,6 +303,19 @@ def test_a_plugin_that_needs_this_sdabn_or_an_older_one_is_fine(third_party, nei
 
     assert listed()["ok-dist", "fine"]["state"] == "ok"
     assert registry.build("noise", "fine", {"sigma": "2"})(1.0, None) == 3.0
+
+
+def test_entry_points_that_are_no_text_stop_no_command(third_party, neighbour):
+    third_party("bad-dist", b"\xff\xfe\x00")
+
+    shown = start(*ALONE, "plugins", "show", "gaussian", "--json")
+    loaded = start(*ALONE, "plugins", "list", "--load", "--json")
+
+    assert (shown.returncode, loaded.returncode) == (0, 0), shown.stderr + loaded.stderr
+    assert "bad-dist" in shown.stderr
+    rows = json.loads(loaded.stdout)
+    broken = {row["distribution"] for row in rows if row["state"] == "broken"}
+    assert broken == {"bad-dist"}
 
 
 @pytest.mark.parametrize(

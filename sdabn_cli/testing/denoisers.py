@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from sdabn_cli.errors import SdabnError
-from sdabn_cli.testing import modules
+from sdabn_cli.testing import modules, reach
 from sdabn_cli.testing.modules import SIDE
 from sdabn_cli.testing.subject import NotApplicable, Subject, check_options, random, require
 
@@ -16,22 +16,24 @@ CLASSES = 5
 
 def _build(subject: Subject, channels: int = CLASSES, *, seed: int = 0) -> nn.Module:
     """Build it guided or, where it refuses every condition, unguided."""
-    try:
-        return subject.build(condition_channels=channels, seed=seed)
-    except SdabnError:
-        if channels == 0:
-            raise
-        try:
-            return subject.build(condition_channels=0, seed=seed)
-        except SdabnError:
-            pass  # the first refusal says more
-        raise
+    return subject.build(condition_channels=channels if _is_guided(subject) else 0, seed=seed)
 
 
 def _is_guided(subject: Subject) -> bool:
+    """Whether it takes a condition: with a ``ValueError`` it refuses one that it has no use for.
+
+    Raises:
+        SdabnError: If building fails in another way, or unguided as well.
+    """
     try:
         subject.build(condition_channels=CLASSES)
-    except SdabnError:
+    except SdabnError as error:
+        if not isinstance(error.__cause__, ValueError):
+            raise
+        try:
+            subject.build(condition_channels=0)
+        except SdabnError:
+            raise error from error.__cause__  # the first refusal says more
         return False
     return True
 
@@ -90,16 +92,19 @@ def the_condition_changes_the_estimate(subject: Subject) -> None:
     image = random(2, 3, SIDE, SIDE)
     modules.check_matters(
         _build(subject),
-        lambda module, seed: module(image, _condition(image, seed)),
+        lambda module, *given: module(*given),
+        lambda seed: (image, _condition(image, seed)),
         "condition changes the estimate",
     )
 
 
 def the_image_changes_the_estimate(subject: Subject) -> None:
     """Another image gives another estimate."""
+    condition = _condition(random(2, 3, SIDE, SIDE))
     modules.check_matters(
         _build(subject),
-        lambda module, seed: _run(module, random(2, 3, SIDE, SIDE, seed=seed)),
+        lambda module, *given: module(*given),
+        lambda seed: (random(2, 3, SIDE, SIDE, seed=seed), condition),
         "image changes the estimate",
     )
 
@@ -143,7 +148,9 @@ def its_receptive_field_is_true(subject: Subject) -> None:
         """Image and condition side by side, so that both are looked at."""
         return module(stacked[:, :3], stacked[:, 3:] if guided else None)
 
-    modules.check_receptive_field(_build(subject), run, channels=3 + guided)
+    module = _build(subject)
+    reach.check_receptive_field(module, run, channels=3 + guided)
+    reach.check_tiles(module, run, channels=3 + guided)
 
 
 CHECKS = (

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Iterable
 
 import safetensors.torch
 import torch
@@ -81,42 +82,81 @@ def check_train_mode(module: nn.Module, run: Run, channels: int, what: str) -> N
 
 
 @torch.no_grad()
-def check_matters(module: nn.Module, given: Callable[[nn.Module, int], Tensor], what: str) -> None:
-    """Two inputs that differ give different results, in eval mode or else in train mode.
+def check_matters(
+    module: nn.Module,
+    run: Callable[..., Tensor],
+    inputs: Callable[[int], tuple[Tensor, ...]],
+    what: str,
+) -> None:
+    """Two inputs that differ give different results in eval mode.
 
-    In eval mode batch norm takes statistics that no training has set yet: what a deep network of
-    random weights lets through may fade below rounding there, but not by those of its batch.
+    Batch norm of a fresh network has statistics there that no training has set: what a deep one
+    lets through may fade below rounding. So a difference that only double precision shows is
+    enough where train mode, which takes the statistics of the batch, shows it plainly.
 
     Args:
         module: The network.
-        given: Its result for the first or the second input, by the number 1 or 2.
+        run: Its result for inputs.
+        inputs: The first or the second ones, by the number 1 or 2.
         what: What differs and what it should change, for the message.
     """
-    for mode in (False, True):
+
+    def change(network: nn.Module, dtype: torch.dtype = torch.float32) -> tuple[float, float]:
         results = []
         for number in (1, 2):
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(0)  # the same units are dropped
-                results.append(given(module.train(mode), number))
-        difference = float((results[0] - results[1]).abs().max())
-        scale = float(results[0].abs().max())
-        if difference > IGNORED * scale:
+                results.append(run(network, *(tensor.to(dtype) for tensor in inputs(number))))
+        return float((results[0] - results[1]).abs().max()), float(results[0].abs().max())
+
+    difference, scale = change(module.eval())
+    if difference > IGNORED * scale:
+        return
+    if change(copy.deepcopy(module).double(), torch.float64)[0] > 0:
+        trained, size = change(module.train())
+        if trained > IGNORED * size:
             return
     raise ContractError(f"another {what} by {difference:.2g} of {scale:.2g}: it is ignored")
 
 
+#: Rounds of training after which every parameter has had a gradient. Some layers start from 0, and
+#: keep gradients from those before them until they have moved.
+ROUNDS = 4
+
+
 def check_gradients(module: nn.Module, run: Run) -> None:
-    """In training every parameter gets a finite gradient."""
+    """In training every parameter gets a finite gradient, which is not 0 for ever."""
     if not any(parameter.requires_grad for parameter in module.parameters()):
         raise NotApplicable("it has nothing to train")
     module.train()
-    output = run(module, random(2, 3, SIDE, SIDE))
-    weights = torch.randn(output.shape, generator=torch.Generator().manual_seed(1))
-    (output * weights).sum().backward()
-    missing = [n for n, p in module.named_parameters() if p.requires_grad and p.grad is None]
-    require(not missing, f"{len(missing)} parameters get no gradient, the first is {missing[:1]}")
-    wild = [n for n, p in module.named_parameters() if p.grad is not None and not finite(p.grad)]
-    require(not wild, f"{len(wild)} gradients are not finite, the first is that of {wild[:1]}")
+    trained = {n: p for n, p in module.named_parameters() if p.requires_grad}
+    unmoved = set(trained)
+    for number in range(ROUNDS):
+        output = run(module, random(2, 3, SIDE, SIDE, seed=number))
+        weights = torch.randn(output.shape, generator=torch.Generator().manual_seed(number + 1))
+        (output * weights).sum().backward()
+        missing = [n for n, p in trained.items() if p.grad is None]
+        require(
+            not missing, f"{len(missing)} parameters get no gradient, the first is {missing[:1]}"
+        )
+        wild = [n for n, p in trained.items() if not finite(p.grad)]
+        require(not wild, f"{len(wild)} gradients are not finite, the first is that of {wild[:1]}")
+        unmoved -= {n for n, p in trained.items() if p.grad.any()}
+        if not unmoved:
+            return
+        _move(trained.values())
+    first = min(unmoved)
+    raise ContractError(f"{len(unmoved)} parameters have a gradient of 0 for ever, as {first!r}")
+
+
+@torch.no_grad()
+def _move(parameters: Iterable[nn.Parameter]) -> None:
+    """A small step, of the same length for every parameter that has a gradient."""
+    for parameter in parameters:
+        length = float(parameter.grad.abs().max())
+        if length > 0:
+            parameter -= 1e-3 / length * parameter.grad
+        parameter.grad = None
 
 
 def finite(tensor: Tensor) -> bool:
@@ -131,16 +171,16 @@ def check_batch_mates(module: nn.Module, run: Run) -> None:
     one, other = random(1, 3, SIDE, SIDE, seed=1), random(1, 3, SIDE, SIDE, seed=2) * 0.3
     alone = run(module, one)
     again, together = run(module, one), run(module, torch.cat([one, other]))[:1]
-    require(_alike(again, alone), "the same image gives another result (dropout?)")
+    require(alike(again, alone), "the same image gives another result (dropout?)")
     difference = float((alone - together).abs().max())
     require(
-        _alike(together, alone),
+        alike(together, alone),
         f"an image's result changes by {difference:.3g} of {float(alone.abs().max()):.3g} with the "
         "other image of the batch",
     )
 
 
-def _alike(one: Tensor, other: Tensor) -> bool:
+def alike(one: Tensor, other: Tensor) -> bool:
     """Whether two results are equal up to rounding, which threads may change."""
     scale = max(float(other.abs().max()), 1e-6)
     return float((one - other).abs().max()) <= TOLERANCE * scale
@@ -167,7 +207,7 @@ def check_round_trip(module: nn.Module, other: nn.Module, run: Run) -> None:
     run(module.train(), image)  # moves batch-norm statistics, which must be kept as well
     saved = safetensors.torch.load(safetensors.torch.save(weights_of(module)))
     other.load_state_dict(saved)
-    same = _alike(run(module.eval(), image), run(other.eval(), image))
+    same = alike(run(module.eval(), image), run(other.eval(), image))
     require(same, "a new module with the saved weights gives another result: is all in state_dict?")
 
 
@@ -177,47 +217,3 @@ def check_bfloat16(module: nn.Module, run: Run) -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         output = run(module.eval(), random(1, 3, SIDE, SIDE))
     require(finite(output), "the result is not finite in bfloat16")
-
-
-def check_receptive_field(
-    module: nn.Module, run: Run, *, channels: int = 3, stride: int = 1
-) -> None:
-    """No pixel further away than the declared receptive field reaches the middle of the result.
-
-    Args:
-        module: The network.
-        run: Runs it.
-        channels: Channels of its input.
-        stride: Pixels after which its phases repeat; several of them are looked at.
-    """
-    reach = getattr(module, "receptive_field", None)
-    if reach is None:
-        raise NotApplicable("it declares no receptive field: it may see the whole image")
-    require(
-        isinstance(reach, int) and reach >= 0,
-        f"receptive_field is {reach!r}: a number of pixels to each side, or None",
-    )
-    # Whole strides, with room outside the field.
-    side = -(-(2 * (reach + stride) + 33) // SIDE) * SIDE
-    for phase in sorted({*range(0, stride, max(1, stride // 8)), stride - 1}):
-        _check_reach(module, run, random(1, channels, side, side), side // 2 + phase, reach)
-
-
-def _check_reach(module: nn.Module, run: Run, image: Tensor, middle: int, reach: int) -> None:
-    """What reaches one pixel of the result, on the diagonal, lies within the declared field."""
-    image = image.requires_grad_(True)
-    output = run(module.eval(), image)
-    weights = torch.randn(output.shape[1], generator=torch.Generator().manual_seed(2))
-    (output[0, :, middle, middle] * weights).sum().backward()
-    influence = image.grad[0].abs().amax(0)
-    near = slice(middle - reach, middle + reach + 1)
-    inside = float(influence[near, near].max())
-    influence[near, near] = 0
-    far = float(influence.max())
-    if far > TOLERANCE * 0.01 * inside:
-        rows, columns = (influence > TOLERANCE * 0.01 * inside).nonzero(as_tuple=True)
-        seen = int(torch.maximum((rows - middle).abs(), (columns - middle).abs()).max())
-        raise ContractError(
-            f"receptive_field is {reach}, but pixels {seen} away change the result: tiles would "
-            "show seams"
-        )

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from sdabn_cli.cascade import segment, stride_of
-from sdabn_cli.testing import modules
+from sdabn_cli.testing import modules, reach
 from sdabn_cli.testing.modules import SIDE
 from sdabn_cli.testing.subject import Subject, check_options, random, require
 
@@ -81,7 +81,8 @@ def the_image_changes_the_logits(subject: Subject) -> None:
     """Another image gives other logits."""
     modules.check_matters(
         _build(subject),
-        lambda module, seed: segment(module, random(2, 3, SIDE, SIDE, seed=seed)),
+        segment,
+        lambda seed: (random(2, 3, SIDE, SIDE, seed=seed),),
         "image changes the logits",
     )
 
@@ -104,7 +105,7 @@ def it_runs_in_bfloat16(subject: Subject) -> None:
 def its_receptive_field_is_true(subject: Subject) -> None:
     """What it declares is what a gradient finds."""
     module = _build(subject)
-    modules.check_receptive_field(module, segment, stride=stride_of(module))
+    reach.check_receptive_field(module, segment, stride=stride_of(module))
 
 
 CHECKS = (
