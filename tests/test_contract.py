@@ -115,7 +115,7 @@ def test_a_right_segmenter_passes_every_check(third_party):
         ({"init": "self.dead = nn.Conv2d(8, num_classes, 1)",
           "forward": "x = self.norm(self.conv(image)).relu(); "
                      "return self.head(x) + 0 * self.dead(x)"},
-         "every parameter gets a gradient", r"2 parameters have a gradient of 0.*dead.bias"),
+         "every parameter gets a gradient", r"1 weights have a gradient of 0.*dead.weight"),
         ({"forward": "image = image - image.mean(); " + FORWARD},
          "batch mates do not matter", "with the other image of the batch"),
         ({"forward": FORWARD + " + torch.rand(1)"}, "batch mates do not matter", "dropout"),

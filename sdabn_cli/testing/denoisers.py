@@ -111,7 +111,7 @@ def the_image_changes_the_estimate(subject: Subject) -> None:
 
 def every_parameter_gets_a_gradient(subject: Subject) -> None:
     """None is left out of the training."""
-    modules.check_gradients(_build(subject), _run)
+    modules.check_gradients(lambda seed: _build(subject, seed=seed), _run)
 
 
 def batch_mates_do_not_matter(subject: Subject) -> None:

@@ -69,7 +69,7 @@ def train_mode_gives_finite_logits_a_class(subject: Subject) -> None:
 
 def every_parameter_gets_a_gradient(subject: Subject) -> None:
     """None is left out of the training."""
-    modules.check_gradients(_build(subject), segment)
+    modules.check_gradients(lambda seed: _build(subject, seed=seed), segment)
 
 
 def batch_mates_do_not_matter(subject: Subject) -> None:
