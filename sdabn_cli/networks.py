@@ -124,4 +124,7 @@ def load_weights(module: nn.Module, path: Path) -> None:
             f"The weights {path} belong to another network: {len(wrong)} tensors differ, "
             f"the first is {sorted(wrong)[0]}."
         )
-    module.load_state_dict(weights)
+    try:
+        module.load_state_dict(weights)
+    except RuntimeError as error:  # numbers of a type that torch cannot convert
+        raise SdabnError(f"The weights {path} cannot be used: {error}") from error
