@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
+import pytest
 from fixtures_cli import sdabn
+from fixtures_given import planned, segmenter, write
+
+from sdabn_cli import networks
 
 PROPERTY = """
 import numpy as np
@@ -46,3 +51,49 @@ def test_classes_that_are_a_property_are_those_of_the_opened_data_set(third_part
     first = json.loads(planned.stdout)["stages"][0]
     usual = sdabn("cascade", "--recipe", tiny_recipe, "--run", "run", "--dry-run", "--json")
     assert first["parameters"] < json.loads(usual.stdout)["stages"][0]["parameters"]  # 2, not 11
+
+
+CLAIMING = """
+import sys
+from torch import nn
+
+def build(*, num_classes: int, in_channels: int = 3) -> nn.Module:
+    return nn.Conv2d(in_channels, num_classes, 1)
+
+def options_from(config):
+    {does}
+
+build.options_from = options_from
+"""
+
+
+@pytest.mark.parametrize(
+    "does", ["sys.exit(3)", "return ['layers']", "raise ZeroDivisionError", "return {}"]
+)
+def test_what_others_make_of_a_config_does_not_hinder_the_recipes_own(
+    third_party, tiny_recipe, does
+):
+    third_party("aa-dist", "[sdabn.segmenters]\naaa = aaa_claims:build\n",
+                aaa_claims=CLAIMING.format(does=does))  # fmt: skip
+    third_party("zz-dist", "[sdabn.segmenters]\nzzz = zzz_claims:build\n",
+                zzz_claims=CLAIMING.format(does="return {}"))  # fmt: skip
+    weights = networks.weights_of(networks.build_segmenter("zzz", {}, num_classes=11))
+    Path("folder").mkdir()
+    networks.save_weights(Path("folder/model.safetensors"), weights)
+    Path("folder/config.json").write_text("{}")
+
+    sets = ("segmenter.init=folder", "segmenter=zzz")
+    plan = planned(tiny_recipe, *sets)
+
+    assert plan["s0"]["status"] == "given"
+
+
+def test_a_plugin_that_exits_over_a_config_is_passed_over(third_party, tiny_recipe):
+    third_party("aa-dist", "[sdabn.segmenters]\naaa = aaa_claims:build\n",
+                aaa_claims=CLAIMING.format(does="sys.exit(3)"))  # fmt: skip
+    write("model.safetensors", segmenter())
+    Path("folder").mkdir()
+    Path("model.safetensors").rename("folder/model.safetensors")
+    Path("folder/config.json").write_text("{}")
+
+    assert planned(tiny_recipe, "segmenter.init=folder")["s0"]["status"] == "given"
