@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from fixtures_cli import sdabn
+from fixtures_cli import assert_refused, sdabn
 from fixtures_given import planned, segmenter, write
 
 from sdabn_cli import networks
@@ -97,3 +97,29 @@ def test_a_plugin_that_exits_over_a_config_is_passed_over(third_party, tiny_reci
     Path("folder/config.json").write_text("{}")
 
     assert planned(tiny_recipe, "segmenter.init=folder")["s0"]["status"] == "given"
+
+
+LAZY = """
+from torch import nn
+
+def build(*, num_classes: int, in_channels: int = 3) -> nn.Module:
+    return nn.LazyConv2d(num_classes, 1)
+
+def norm(*, num_classes: int, in_channels: int = 3) -> nn.Module:
+    return nn.Sequential(nn.Conv2d(in_channels, num_classes, 1),
+                         nn.LazyBatchNorm2d(affine=False))
+"""
+
+
+@pytest.mark.parametrize(("name", "weight"), [("lazy", "weight"), ("norm", "1.running_mean")])
+def test_lazy_modules_are_refused_where_a_network_is_built(third_party, tiny_recipe, name, weight):
+    third_party("lazy-dist", "[sdabn.segmenters]\nlazy = lazy_net:build\nnorm = lazy_net:norm\n",
+                lazy_net=LAZY)  # fmt: skip
+
+    shown = sdabn("plugins", "show", name)
+    trained = sdabn("cascade", "--recipe", tiny_recipe, "--run", "run", "--set",
+                    f"segmenter={name}")  # fmt: skip
+
+    for result in (shown, trained):
+        assert_refused(result, repr(name), "lazy-dist 1.0", f"whose {weight} has no shape")
+    assert not Path("run").exists()
