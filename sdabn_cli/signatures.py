@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import types
 from collections.abc import Callable, Iterable, Mapping
@@ -50,7 +51,12 @@ def options_of(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
 
 def annotations_of(function: Callable[..., Any]) -> dict[str, Any]:
     """Types of the options with their bounds, without those that only a type checker resolves."""
-    function = function.__init__ if inspect.isclass(function) else function
+    while isinstance(function, functools.partial):
+        function = function.func
+    if inspect.isclass(function):
+        function = function.__init__
+    elif not inspect.isroutine(function):  # an object that can be called
+        function = function.__call__
     resolved: dict[str, Any] = {}
     for name, annotation in getattr(function, "__annotations__", {}).items():
         holder = type("Holder", (), {"__annotations__": {name: annotation}})

@@ -123,3 +123,35 @@ def test_lazy_modules_are_refused_where_a_network_is_built(third_party, tiny_rec
     for result in (shown, trained):
         assert_refused(result, repr(name), "lazy-dist 1.0", f"whose {weight} has no shape")
     assert not Path("run").exists()
+
+
+CALLABLES = """
+from __future__ import annotations
+from functools import partial
+from torch import nn
+
+def build(*, condition_channels: int, in_channels: int = 3, width: int = 4) -> nn.Module:
+    return nn.Conv2d(in_channels + condition_channels, 3 * width, 1)
+
+class Builder:
+    def __init__(self, *, condition_channels: int = 0, in_channels: int = 3, width: int = 4):
+        pass
+
+    def __call__(self, *, condition_channels: int, in_channels: int = 3, width: int = 4):
+        return build(condition_channels=condition_channels, width=width)
+
+part = partial(build, width=2)
+twice = partial(part, width=3)
+made = Builder()
+"""
+
+
+@pytest.mark.parametrize("name", ["part", "twice", "made"])
+def test_options_of_whatever_can_be_called_are_converted(third_party, name):
+    third_party("call-dist", f"[sdabn.denoisers]\n{name} = call_net:{name}\n", call_net=CALLABLES)
+
+    network = networks.build_denoiser(name, {"width": "8"}, condition_channels=2)
+    refused = sdabn("plugins", "show", f"{name}:width=wide")
+
+    assert network.out_channels == 24
+    assert_refused(refused, f"The denoiser {name!r} refuses width='wide'")
