@@ -106,7 +106,13 @@ def _cost(module: nn.Module, kind: str, name: str, channels: int, stride: int) -
 
 
 def summary(target: object) -> str:
-    """First line of the module's docstring or, if there is none, of the object's."""
+    """First line of the module's docstring or, if there is none, of the object's.
+
+    A text or a path is documented by its type only, which says nothing of the plug-in: empty.
+    """
+    if not callable(target):
+        return ""
+    target = signatures.unwrapped(target)
     module = sys.modules.get(getattr(target, "__module__", ""))
     text = (inspect.getdoc(module) if module else None) or inspect.getdoc(target) or ""
     return text.partition("\n")[0].replace("``", "")

@@ -49,10 +49,16 @@ def options_of(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     }
 
 
+def unwrapped(target: Any) -> Any:
+    """What a ``functools.partial`` calls; anything else as it is."""
+    while isinstance(target, functools.partial):
+        target = target.func
+    return target
+
+
 def annotations_of(function: Callable[..., Any]) -> dict[str, Any]:
     """Types of the options with their bounds, without those that only a type checker resolves."""
-    while isinstance(function, functools.partial):
-        function = function.func
+    function = unwrapped(function)
     if inspect.isclass(function):
         function = function.__init__
     elif not inspect.isroutine(function):  # an object that can be called

@@ -125,13 +125,23 @@ def test_lazy_modules_are_refused_where_a_network_is_built(third_party, tiny_rec
     assert not Path("run").exists()
 
 
-CALLABLES = """
+CALLABLES = """'Networks of whatever can be called.'
 from __future__ import annotations
 from functools import partial
+import torch
 from torch import nn
 
+class Network(nn.Module):
+    def __init__(self, channels, out, width):
+        super().__init__()
+        self.width = width
+        self.conv = nn.Conv2d(channels, out, 1)
+
+    def forward(self, image, condition):
+        return self.conv(torch.cat([image, condition], 1))
+
 def build(*, condition_channels: int, in_channels: int = 3, width: int = 4) -> nn.Module:
-    return nn.Conv2d(in_channels + condition_channels, 3 * width, 1)
+    return Network(in_channels + condition_channels, 3, width)
 
 class Builder:
     def __init__(self, *, condition_channels: int = 0, in_channels: int = 3, width: int = 4):
@@ -151,7 +161,23 @@ def test_options_of_whatever_can_be_called_are_converted(third_party, name):
     third_party("call-dist", f"[sdabn.denoisers]\n{name} = call_net:{name}\n", call_net=CALLABLES)
 
     network = networks.build_denoiser(name, {"width": "8"}, condition_channels=2)
+    shown = json.loads(sdabn("plugins", "show", name, "--json").stdout)
     refused = sdabn("plugins", "show", f"{name}:width=wide")
 
-    assert network.out_channels == 24
+    assert network.width == 8
+    assert shown[0]["summary"] == "Networks of whatever can be called."
     assert_refused(refused, f"The denoiser {name!r} refuses width='wide'")
+
+
+def test_a_model_that_is_a_text_is_not_described_as_pythons_texts_are(third_party, tmp_path):
+    source = f"from pathlib import Path\nnod = {str(tmp_path)!r}\npath = Path(nod)\n"
+    third_party("nod-dist", "[sdabn.models]\nnod = nod_model:nod\nnop = nod_model:path\n",
+                nod_model=source)  # fmt: skip
+
+    for name in ("nod", "nop"):
+        result = sdabn("plugins", "show", name, "--json")
+
+        assert result.exit_code == 0, result.stderr
+        (facts,) = json.loads(result.stdout)
+        assert (facts["summary"], facts["reference"]) == ("", "")
+        assert facts["directory"] == str(tmp_path)
