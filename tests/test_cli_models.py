@@ -329,3 +329,18 @@ def test_the_environment_names_the_hub_and_its_cache(published, hub, tmp_path):
     assert nothing.returncode == 2
     assert "Traceback" not in nothing.stderr
     assert flat("HF_HUB_OFFLINE keeps hf:owner/tiny from being looked up") in flat(nothing.stderr)
+
+
+def test_spaces_behind_the_dashes_of_a_cards_head_do_not_hide_its_licence(model):
+    (model / "README.md").write_text("--- \nlicense: mit\n---  \n# A card\n")
+
+    assert shown(model)["licence"] == "mit"
+
+
+def test_a_model_is_shown_whatever_the_metadata_of_its_distribution_hold(third_party, model):
+    folder = third_party("odd-dist", "[sdabn.models]\nmine = odd_model:it\n",
+                         odd_model=f"it = {str(model)!r}\n")  # fmt: skip
+    for path in folder.rglob("METADATA"):
+        path.write_bytes(b"\xff" + path.read_bytes())
+
+    assert shown("mine")["licence"] is None
