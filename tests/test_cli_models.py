@@ -344,3 +344,12 @@ def test_a_model_is_shown_whatever_the_metadata_of_its_distribution_hold(third_p
         path.write_bytes(b"\xff" + path.read_bytes())
 
     assert shown("mine")["licence"] is None
+
+
+@pytest.mark.parametrize("mark", ["\u061c", "\u200e", "\u200f", "\u2028", "\u2029", "\u202e"])
+def test_marks_of_direction_and_separators_of_a_card_are_shown_as_unknown(model, mark):
+    (model / "README.md").write_text(f"# Ti{mark}ny\n", encoding="utf-8")
+
+    card = sdabn("models", "show", model, "--card")
+
+    assert card.stdout == "# Ti\N{REPLACEMENT CHARACTER}ny\n"
