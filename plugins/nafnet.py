@@ -219,7 +219,7 @@ def build(
             f"encoder and decoder must have the same number of levels, not {len(encoder)} and "
             f"{len(decoder)}"
         )
-    if min(*encoder, middle, *decoder) < 0:
+    if min([*encoder, middle, *decoder]) < 0:
         raise ValueError("encoder, middle and decoder must hold numbers of blocks, at least 0")
     return NAFNet(
         condition_channels=condition_channels,

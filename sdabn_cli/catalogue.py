@@ -210,14 +210,17 @@ def _licence(source: Source, card: dict[str, str] | None) -> str | None:
     owner = _distribution(source)
     if owner is None:
         return None
-    metadata = importlib.metadata.metadata(owner.split()[0])
+    try:
+        metadata = importlib.metadata.metadata(owner.split()[0])
+    except Exception:  # not found, or its metadata cannot be read
+        return None
     return metadata.get("License-Expression") or metadata.get("License")
 
 
 def _head(card: str) -> str:
     """The keys that head a card, between two lines of dashes."""
-    lines = card.splitlines()
-    if not lines or lines[0].rstrip() != "---":
+    lines = [line.rstrip() for line in card.splitlines()]
+    if not lines or lines[0] != "---":
         return ""
     rest = lines[1:]
     return "\n".join(rest[: rest.index("---")] if "---" in rest else [])

@@ -62,11 +62,13 @@ class Part:
         place: Keys that lead to it, joined by dots; empty if it is all that the file holds.
         shapes: Shape of every tensor by its name.
         read: Reads a tensor.
+        file: Where it lies, for messages.
     """
 
     place: str
     shapes: Mapping[str, Shape]
     read: Callable[[str], Tensor]
+    file: Path | None = None
 
 
 def parts_of(path: Path) -> list[Part]:
@@ -122,7 +124,7 @@ def _in_safetensors(path: Path) -> Part:
         shapes = {key: tuple(opened.get_slice(key).get_shape()) for key in opened.keys()}
     except (SafetensorError, OSError, ValueError, TypeError) as error:
         raise SdabnError(f"The weights {path} are damaged: {error}.") from error
-    return Part("", shapes, opened.get_tensor)
+    return Part("", shapes, opened.get_tensor, path)
 
 
 def _check_archive(path: Path, size: int) -> None:
@@ -167,7 +169,7 @@ def _in_torch_file(path: Path, *, mmap: bool) -> list[Part]:
     except Exception as error:  # a stranger's file may fail in every way there is
         reason = (str(error) or type(error).__name__).splitlines()[0][:LONGEST_NAME]
         raise SdabnError(f"The weights {path} are damaged: {reason}") from error
-    parts = list(islice(_state_dicts(content), MOST_GROUPS))
+    parts = list(islice(_state_dicts(content, path), MOST_GROUPS))
     if not parts:
         raise SdabnError(
             f"{path} holds no state dict: it is {_describe(content)}.",
@@ -184,8 +186,12 @@ def _describe(content: Any) -> str:
     return f"a {type(content).__name__}"
 
 
-def _state_dicts(content: Any) -> Iterator[Part]:
-    """Every mapping of names to tensors in what torch has loaded."""
+def _state_dicts(content: Any, path: Path) -> Iterator[Part]:
+    """Every mapping of names to tensors in what torch has loaded.
+
+    Raises:
+        SdabnError: If a tensor is nested: such have no shape.
+    """
     waiting, seen = [((), content)], set()
     while waiting:
         keys, group = waiting.pop(0)
@@ -194,13 +200,22 @@ def _state_dicts(content: Any) -> Iterator[Part]:
         seen.add(id(group))  # one mapping in many places is looked through once
         tensors = {k: v for k, v in group.items() if isinstance(k, str) and isinstance(v, Tensor)}
         if tensors:
-            shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-            yield Part(".".join(keys), shapes, tensors.__getitem__)
+            shapes = {name: _shape(name, tensor, path) for name, tensor in tensors.items()}
+            yield Part(".".join(keys), shapes, tensors.__getitem__, path)
         if len(keys) < DEEPEST_GROUP and len(seen) < MOST_GROUPS:
             # Numbers as keys are those of an optimiser.
             named = ((k, v) for k, v in group.items() if isinstance(k, str))
             inner = ((k, v) for k, v in named if isinstance(v, Mapping))
             waiting += [((*keys, k), v) for k, v in islice(inner, MOST_GROUPS)]
+
+
+def _shape(name: str, tensor: Tensor, path: Path) -> Shape:
+    if tensor.is_nested:
+        raise SdabnError(
+            f"The tensor {name[:LONGEST_NAME]} of {path} is nested: a list of tensors.",
+            "Save a state dict of ordinary tensors: torch.save(network.state_dict(), 'weights.pt')",
+        )
+    return tuple(tensor.shape)
 
 
 def _holds_objects(path: Path, reason: str) -> SdabnError:

@@ -33,7 +33,7 @@ people = Console(stderr=True, quiet=os.environ.get("RANK", "0") != "0")
 _errors = Console(stderr=True, quiet=os.environ.get("LOCAL_RANK", "0") != "0")
 
 #: What a terminal would obey instead of showing it; models and images come from strangers.
-_OBEYED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_OBEYED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 def printable(text: str) -> str:

@@ -17,6 +17,17 @@ from sdabn_cli.labels import IGNORED, OUTSIDE
 from sdabn_cli.recipe import DataSettings
 
 
+def declared_classes(opener: object) -> list[str]:
+    """Classes that a data set's class declares without its data; empty if it does not.
+
+    Only instances must have ``classes``: a property of the class is for them, and says nothing yet.
+    """
+    classes = getattr(opener, "classes", None)
+    if isinstance(classes, str) or not isinstance(classes, Sequence):
+        return []
+    return list(classes) if all(isinstance(name, str) for name in classes) else []
+
+
 def open_split(settings: DataSettings, split: str) -> Guarded:
     """Open one split of the data set that a recipe names.
 

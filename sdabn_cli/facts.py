@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from sdabn_cli import networks, registry, signatures
+from sdabn_cli import datasets, networks, registry, signatures
 from sdabn_cli.cascade import segment, stride_of
 from sdabn_cli.discovery import Plugin
 from sdabn_cli.errors import SdabnError, fault
@@ -58,7 +58,7 @@ def of_plugin(
     if kind in ("segmenter", "denoiser"):
         facts |= _of_network(kind, name, options, num_classes)
     elif kind == "dataset":
-        facts["classes"] = ", ".join(getattr(target, "classes", ()))
+        facts["classes"] = ", ".join(datasets.declared_classes(target))
     elif kind == "model":
         facts["directory"] = str(registry.model_directory(name))
     if kind != "model":
@@ -106,7 +106,13 @@ def _cost(module: nn.Module, kind: str, name: str, channels: int, stride: int) -
 
 
 def summary(target: object) -> str:
-    """First line of the module's docstring or, if there is none, of the object's."""
+    """First line of the module's docstring or, if there is none, of the object's.
+
+    A text or a path is documented by its type only, which says nothing of the plug-in: empty.
+    """
+    if not callable(target):
+        return ""
+    target = signatures.unwrapped(target)
     module = sys.modules.get(getattr(target, "__module__", ""))
     text = (inspect.getdoc(module) if module else None) or inspect.getdoc(target) or ""
     return text.partition("\n")[0].replace("``", "")

@@ -21,6 +21,9 @@ CANDIDATES = 8
 #: What torch.compile puts into names, wherever it was called.
 COMPILED = "_orig_mod"
 
+#: What to do about numbers of another kind.
+ORDINARY = "Save the weights as ordinary floating-point numbers: network.float().state_dict()"
+
 #: Batch norm's count of batches, which old files lack; it matters only without a momentum.
 COUNTER = "num_batches_tracked"
 
@@ -86,13 +89,26 @@ class Fit:
             own: The network's state dict.
 
         Raises:
-            SdabnError: If a tensor is of another kind of numbers, or holds one that is not finite.
+            SdabnError: If a tensor is of another kind of numbers, holds one that is not finite, or
+                cannot be read.
         """
-        return {
-            name: _converted(self.part.read(file_name), own[name], file_name[:LONGEST_NAME])
-            for name, file_name in self.names.items()
-            if name not in self.differing
-        }
+        names = {n: in_file for n, in_file in self.names.items() if n not in self.differing}
+        return {name: self._tensor(in_file, own[name]) for name, in_file in names.items()}
+
+    def _tensor(self, name: str, own: Tensor) -> Tensor:
+        shown = name[:LONGEST_NAME]
+        try:
+            return _converted(self.part.read(name), own, shown)
+        except SdabnError as error:
+            if self.part.file:
+                error.add(f"The file is {self.part.file}.")
+            raise
+        except Exception as error:  # types that torch or safetensors knows by name only
+            where = f" of {self.part.file}" if self.part.file else ""
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            raise SdabnError(
+                f"The tensor {shown}{where} cannot be read: {reason[:LONGEST_NAME]}.", ORDINARY
+            ) from error
 
 
 def _shown(shape: Shape) -> str:
@@ -101,6 +117,11 @@ def _shown(shape: Shape) -> str:
 
 def _converted(tensor: Tensor, own: Tensor, name: str) -> Tensor:
     """A dense copy in the network's own type; half precision is widened."""
+    if tensor.is_meta:
+        raise SdabnError(
+            f"The tensor {name} has a shape but no values: it was saved on torch's device meta.",
+            "Load the network's weights before saving its state dict.",
+        )
     if name.endswith(COUNTER):
         tensor = _counted(tensor)
     kinds = (tensor.is_floating_point(), tensor.is_complex())
@@ -108,7 +129,7 @@ def _converted(tensor: Tensor, own: Tensor, name: str) -> Tensor:
     if not plain or kinds != (own.is_floating_point(), own.is_complex()):
         raise SdabnError(
             f"The tensor {name} holds {_kind(tensor)}; the network stores {_kind(own)}.",
-            "Save the weights as ordinary floating-point numbers: network.float().state_dict()",
+            ORDINARY,
         )
     copy = tensor.detach().to(own.dtype, copy=True).contiguous()
     if copy.is_floating_point() and not bool(copy.isfinite().all()):

@@ -12,7 +12,7 @@ from typing import Any
 
 from sdabn_cli import description, hub, origin, recipefiles, registry, signatures, sources
 from sdabn_cli.choices import NetworkChoice
-from sdabn_cli.errors import SdabnError
+from sdabn_cli.errors import SdabnError, fault
 from sdabn_cli.origin import ROLES, Origin
 from sdabn_cli.recipe import Recipe
 
@@ -49,12 +49,13 @@ class Source:
     classes: list[str] | None = None
 
 
-def locate(init: str, kind: str) -> Source:
+def locate(init: str, kind: str, first: str | None = None) -> Source:
     """Find the weight file that an ``init`` means.
 
     Args:
         init: A file, a folder that holds one, a run, a model directory or a model's name.
         kind: ``seg`` or ``denoise``.
+        first: Name of the plug-in that is asked first what a library's ``config.json`` means.
 
     Raises:
         SdabnError: If there is none; the nearest name is given.
@@ -63,12 +64,12 @@ def locate(init: str, kind: str) -> Source:
         return _in_model(init, init, kind)
     path = Path(init).expanduser()
     try:
-        return _found(init, path, kind)
+        return _found(init, path, kind, first)
     except OSError as error:
         raise SdabnError(f"{ROLES[kind]}.init: {path} cannot be read: {error}.", WHAT) from error
 
 
-def _found(init: str, path: Path, kind: str) -> Source:
+def _found(init: str, path: Path, kind: str, first: str | None) -> Source:
     if path.is_file():
         return Source(init, path)
     if (path / "recipe.yaml").is_file():
@@ -76,7 +77,7 @@ def _found(init: str, path: Path, kind: str) -> Source:
     if (path / description.DESCRIPTION).is_file():
         return _in_model(init, str(path), kind)
     if path.is_dir():
-        return _in_folder(init, path, kind)
+        return _in_folder(init, path, kind, first)
     if path.exists():
         raise SdabnError(f"{path} is neither a file nor a folder.", WHAT)
     if registry.is_registered("model", init):
@@ -124,18 +125,24 @@ def _in_model(init: str, name: str, kind: str) -> Source:
     return Source(init, file, network.plugin, network.options, found.description.classes)
 
 
-def _in_folder(init: str, folder: Path, kind: str) -> Source:
+def _in_folder(init: str, folder: Path, kind: str, first: str | None) -> Source:
     file = next((folder / name for name in WEIGHTS_NAMES if (folder / name).is_file()), None)
     if file is None:
         raise SdabnError(
             f"The folder {folder} holds no weights: none of {', '.join(WEIGHTS_NAMES)}.", WHAT
         )
-    plugin, options = _asked_for(folder / CONFIG, kind)
+    plugin, options = _asked_for(folder / CONFIG, kind, first)
     return Source(init, file, plugin, options)
 
 
-def _asked_for(config: Path, kind: str) -> tuple[str | None, Mapping[str, Any] | None]:
-    """Plug-in and options that a library's ``config.json`` asks for, if a plug-in knows it."""
+def _asked_for(
+    config: Path, kind: str, first: str | None
+) -> tuple[str | None, Mapping[str, Any] | None]:
+    """Plug-in and options that a library's ``config.json`` asks for, if a plug-in knows it.
+
+    The plug-in called ``first`` is asked before the others, which are loaded only if it knows
+    nothing of the file.
+    """
     if not config.is_file() or config.stat().st_size > MOST_CONFIG_BYTES:
         return None, None
     try:
@@ -144,14 +151,22 @@ def _asked_for(config: Path, kind: str) -> tuple[str | None, Mapping[str, Any] |
         raise SdabnError(f"{config} is not readable: {error}.") from error
     if not isinstance(content, dict):
         return None, None
-    for plugin in registry.plugins(ROLES[kind]):
-        try:
-            options = getattr(plugin.load(), "options_from", lambda _: None)(content)
-        except Exception:  # a broken plug-in is another one's matter
-            continue
+    known = registry.plugins(ROLES[kind])
+    for plugin in sorted(known, key=lambda plugin: first not in (plugin.name, plugin.spec)):
+        options = _options_from(plugin, content)
         if options is not None:
             return plugin.name, options
     return None, None
+
+
+def _options_from(plugin: registry.Plugin, content: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What a plug-in makes of a ``config.json``; None if nothing, or nothing that can be used."""
+    try:
+        options = getattr(plugin.load(), "options_from", lambda _: None)(dict(content))
+        return {str(k): v for k, v in options.items()} if isinstance(options, Mapping) else None
+    except BaseException as error:  # a broken plug-in is another one's matter
+        fault(error)  # but a Ctrl-C goes on its way
+        return None
 
 
 def check_network(source: Source, kind: str, choice: NetworkChoice) -> None:

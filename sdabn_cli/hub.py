@@ -27,6 +27,9 @@ PREFIX = "hf:"
 REPOSITORY = r"[A-Za-z0-9_][A-Za-z0-9_.-]*/[A-Za-z0-9_][A-Za-z0-9_.-]*"
 NAME = re.compile(rf"hf:(?P<repository>{REPOSITORY})(?:@(?P<revision>[A-Za-z0-9_][\w./-]*))?", re.A)
 
+#: Most characters of an owner, and of a name.
+LONGEST_NAME = 96
+
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
 #: What the Hub calls the newest commit.
@@ -58,9 +61,17 @@ def parse(name: str) -> tuple[str, str | None]:
         SdabnError: If it has another form.
     """
     match = NAME.fullmatch(name)
-    if match is None or ".." in name or "--" in match["repository"]:
+    if match is None or ".." in name or not _is_allowed(match["repository"]):
         raise SdabnError(f"{name!r} is no name of a model on the Hub.", FORM)
     return match["repository"], match["revision"]
+
+
+def _is_allowed(repository: str) -> bool:
+    """Further rules of the Hub's own tools, which would raise an error of theirs."""
+    parts = repository.split("/")
+    ends_well = not any(part.endswith((".", "-")) for part in parts)
+    short = all(len(part) <= LONGEST_NAME for part in parts)
+    return short and ends_well and "--" not in repository and not repository.endswith(".git")
 
 
 @dataclass(frozen=True)

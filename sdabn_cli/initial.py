@@ -122,7 +122,7 @@ def _recorded(recipe: Recipe, run: Run, kind: str) -> Origin | None:
 
 def _source(recipe: Recipe, kind: str) -> Source:
     choice = recipe.network(kind)
-    source = given.locate(choice.init or "", kind)
+    source = given.locate(choice.init or "", kind, choice.name)
     given.check_network(source, kind, choice)
     return source
 

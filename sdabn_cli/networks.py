@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from sdabn_cli import registry
 from sdabn_cli.cascade import condition_channels
@@ -21,7 +22,7 @@ def build_segmenter(name: str, options: Mapping[str, Any], *, num_classes: int) 
     """Build a segmenter plug-in with random weights.
 
     Raises:
-        SdabnError: If it cannot be built or is no ``nn.Module``.
+        SdabnError: If it cannot be built, is no ``nn.Module`` or has weights without a shape.
     """
     return _module("segmenter", name, options, num_classes=num_classes)
 
@@ -30,7 +31,7 @@ def build_denoiser(name: str, options: Mapping[str, Any], *, condition_channels:
     """Build a denoiser plug-in with random weights.
 
     Raises:
-        SdabnError: If it cannot be built or is no ``nn.Module``.
+        SdabnError: If it cannot be built, is no ``nn.Module`` or has weights without a shape.
     """
     return _module("denoiser", name, options, condition_channels=condition_channels)
 
@@ -42,7 +43,20 @@ def _module(kind: str, name: str, options: Mapping[str, Any], **given: int) -> n
             f"The {kind} plug-in {name!r} of {registry.find(kind, name).distribution} built a "
             f"{type(module).__name__}, not a torch.nn.Module."
         )
+    lazy = next((n for n, value in _stored(module) if is_lazy(value)), None)
+    if lazy is not None:
+        raise SdabnError(
+            f"The {kind} plug-in {name!r} of {registry.find(kind, name).distribution} built a "
+            f"network whose {lazy} has no shape before its first image.",
+            "Modules such as LazyConv2d cannot be copied, counted or saved: its author must give "
+            "their numbers of channels.",
+        )
     return module
+
+
+def _stored(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    yield from module.named_parameters()
+    yield from module.named_buffers()
 
 
 def for_kind(recipe: Recipe, kind: str, *, num_classes: int) -> nn.Module:
@@ -124,4 +138,7 @@ def load_weights(module: nn.Module, path: Path) -> None:
             f"The weights {path} belong to another network: {len(wrong)} tensors differ, "
             f"the first is {sorted(wrong)[0]}."
         )
-    module.load_state_dict(weights)
+    try:
+        module.load_state_dict(weights)
+    except RuntimeError as error:  # numbers of a type that torch cannot convert
+        raise SdabnError(f"The weights {path} cannot be used: {error}") from error

@@ -66,7 +66,7 @@ def class_names(recipe: Recipe) -> list[str]:
 def declared_classes(recipe: Recipe) -> list[str]:
     """Classes that a recipe's data set declares without its data; empty if it does not."""
     opener = registry.find("dataset", recipe.data.dataset.name).load()
-    return list(getattr(opener, "classes", None) or ())
+    return datasets.declared_classes(opener)
 
 
 def check_given(recipe: Recipe) -> None:

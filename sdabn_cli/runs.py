@@ -48,11 +48,23 @@ LOCK = ".lock"
 #: How long the lock is waited for, in seconds.
 PATIENCE = 1.0
 
+#: Characters of a path that messages show.
+LONGEST_NAME = 200
+
 
 def default_path(recipe_name: str) -> Path:
     """Where a training of that recipe goes unless told otherwise: ``runs/camvid-awgn50``."""
     stem = Path(recipe_name).stem if recipe_name.endswith((".yaml", ".yml")) else recipe_name
     return Path("runs") / stem.replace("/", "-")
+
+
+def _unusable(path: Path, error: OSError | ValueError) -> SdabnError:
+    """Too long a name, no permission, a null character."""
+    reason = getattr(error, "strerror", None) or error
+    return SdabnError(
+        f"The run directory {str(path)[:LONGEST_NAME]!r} cannot be used: {reason}.",
+        "Give another directory with --run.",
+    )
 
 
 class Run:
@@ -70,15 +82,33 @@ class Run:
         """Directory of the finished model."""
         return self.path / "model"
 
+    def has_recipe(self) -> bool:
+        """Whether a training was begun here.
+
+        Raises:
+            SdabnError: If the directory cannot be looked into.
+        """
+        try:
+            return (self.path / RECIPE).is_file()
+        except OSError as error:
+            raise _unusable(self.path, error) from error
+
     def check_recipe(self, recipe: Recipe) -> None:
         """Make sure that this directory is empty or belongs to the recipe.
 
         Raises:
-            SdabnError: If it holds another recipe (with every key that differs) or other files.
+            SdabnError: If it holds another recipe (with every key that differs) or other files, or
+                cannot be looked into.
         """
+        try:
+            self._check_recipe(recipe)
+        except (OSError, ValueError) as error:
+            raise _unusable(self.path, error) from error
+
+    def _check_recipe(self, recipe: Recipe) -> None:
         if self.path.exists() and not self.path.is_dir():
             raise SdabnError(f"{self.path} is a file, not a run directory.", "Give another --run.")
-        if not (self.path / RECIPE).is_file():
+        if not self.has_recipe():
             names = {p.name for p in self.path.iterdir()} if self.path.is_dir() else set()
             # Classes alone may be those of a claim that was cut short; see ``check_classes``.
             if any(name[0] != "." for name in names - {CLASSES}):
@@ -103,9 +133,12 @@ class Run:
         """Keep other trainings out of this directory until the lock is released, or we die.
 
         Raises:
-            SdabnError: If another process trains in it.
+            SdabnError: If another process trains in it, or it cannot be made.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _unusable(self.path, error) from error
         lock = FileLock(self.path / LOCK, is_singleton=True)
         try:
             # Whoever asks whether the run is in training holds the lock for an instant.
@@ -181,7 +214,7 @@ class Run:
             SdabnError: If there is none, or it is damaged.
         """
         path = self.path / RECIPE
-        if not path.is_file():
+        if not self.has_recipe():
             raise SdabnError(f"{self.path} is not a run directory: it holds no {RECIPE}.")
         return recipefiles.read_resolved(path)
 

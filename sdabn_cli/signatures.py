@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import types
 from collections.abc import Callable, Iterable, Mapping
@@ -48,9 +49,20 @@ def options_of(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     }
 
 
+def unwrapped(target: Any) -> Any:
+    """What a ``functools.partial`` calls; anything else as it is."""
+    while isinstance(target, functools.partial):
+        target = target.func
+    return target
+
+
 def annotations_of(function: Callable[..., Any]) -> dict[str, Any]:
     """Types of the options with their bounds, without those that only a type checker resolves."""
-    function = function.__init__ if inspect.isclass(function) else function
+    function = unwrapped(function)
+    if inspect.isclass(function):
+        function = function.__init__
+    elif not inspect.isroutine(function):  # an object that can be called
+        function = function.__call__
     resolved: dict[str, Any] = {}
     for name, annotation in getattr(function, "__annotations__", {}).items():
         holder = type("Holder", (), {"__annotations__": {name: annotation}})

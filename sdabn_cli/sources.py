@@ -12,6 +12,9 @@ from sdabn_cli import hub, registry
 from sdabn_cli.description import DESCRIPTION, Description, read_description
 from sdabn_cli.errors import SdabnError, did_you_mean
 
+#: Characters of a name that messages show.
+LONGEST_NAME = 200
+
 
 @dataclass(frozen=True)
 class Source:
@@ -71,10 +74,18 @@ def _locate(name: str) -> Source:
 def _directory(name: str) -> Path:
     """Directory of a model on this machine."""
     path = Path(name)
-    for candidate in (path, path / "model"):
-        if (candidate / DESCRIPTION).is_file():
-            return candidate
-    if path.is_dir():
+    try:
+        found = [p for p in (path, path / "model") if (p / DESCRIPTION).is_file()]
+        is_directory = path.is_dir()
+    except (OSError, ValueError) as error:  # too long a name, no permission, a null character
+        raise SdabnError(
+            f"The model {name[:LONGEST_NAME]!r} cannot be looked for: "
+            f"{getattr(error, 'strerror', None) or error}.",
+            "Give a model or run directory, or a name: sdabn models list",
+        ) from error
+    if found:
+        return found[0]
+    if is_directory:
         raise SdabnError(
             f"The directory {path} holds no finished cascade ({DESCRIPTION}).",
             f"A run directory gets one when its first unit is trained: sdabn cascade --run {path}",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -522,3 +523,60 @@ def test_the_model_that_comes_with_sdabn_removes_noise():
 
     assert psnr(result.denoised) > psnr(noisy) + 9
     assert result.sigma == pytest.approx(50, abs=4)
+
+
+def circular() -> list[Any]:
+    found: list[Any] = []
+    found.append(found)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (torch.empty(3, 45, 61, device="meta"), "on the device meta"),
+        (torch.zeros(3, 45, 61).to_sparse(), "Give image.to_dense()"),
+        (torch.nested.nested_tensor([torch.zeros(3, 45, 61)]), "nested tensor"),
+        (np.ma.masked_array(picture(), mask=picture() > 99), "masked array; its mask would be"),
+    ],
+    ids=["meta", "sparse", "nested", "masked"],
+)
+def test_images_without_a_value_in_every_pixel_are_refused(first, image, message):
+    with pytest.raises(sdabn_cli.SdabnError, match=re.escape(message)):
+        first(image)
+
+
+@pytest.mark.parametrize("asked", [{"probabilities": "no"}, {"logits": 0}, {"units": 2}])
+def test_what_is_asked_for_must_be_true_or_false(first, asked):
+    ((name, value),) = asked.items()
+
+    with pytest.raises(sdabn_cli.SdabnError, match=f"{name}={value!r} is of the type"):
+        first(picture(), **asked)
+
+
+def test_true_of_numpy_is_true(first):
+    assert first(picture(), probabilities=np.True_).probabilities is not None
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        ({(1, 2): 3}, "keys must be"),
+        (circular(), "Circular"),
+        (np.array([64, 64]), r"a ndarray; give a list: value.tolist\(\)"),
+        (torch.tensor([64, 64]), "a Tensor; give a list"),
+    ],
+    ids=["key", "circular", "array", "tensor"],
+)
+def test_overrides_that_no_recipe_can_hold_are_refused(value, reason):
+    with pytest.raises(sdabn_cli.SdabnError, match=rf"the value of 'segment.crop' .*{reason}"):
+        sdabn_cli.train_cascade("scenes/quickstart", overrides={"segment.crop": value},
+                                dry_run=True)  # fmt: skip
+
+
+def test_numbers_of_numpy_are_taken_as_overrides():
+    plan = sdabn_cli.train_cascade(
+        "scenes/quickstart", overrides={"segment.steps": np.int64(7)}, units=1, dry_run=True
+    )
+
+    assert plan["stages"][0]["steps"] == 7

@@ -329,3 +329,27 @@ def test_the_environment_names_the_hub_and_its_cache(published, hub, tmp_path):
     assert nothing.returncode == 2
     assert "Traceback" not in nothing.stderr
     assert flat("HF_HUB_OFFLINE keeps hf:owner/tiny from being looked up") in flat(nothing.stderr)
+
+
+def test_spaces_behind_the_dashes_of_a_cards_head_do_not_hide_its_licence(model):
+    (model / "README.md").write_text("--- \nlicense: mit\n---  \n# A card\n")
+
+    assert shown(model)["licence"] == "mit"
+
+
+def test_a_model_is_shown_whatever_the_metadata_of_its_distribution_hold(third_party, model):
+    folder = third_party("odd-dist", "[sdabn.models]\nmine = odd_model:it\n",
+                         odd_model=f"it = {str(model)!r}\n")  # fmt: skip
+    for path in folder.rglob("METADATA"):
+        path.write_bytes(b"\xff" + path.read_bytes())
+
+    assert shown("mine")["licence"] is None
+
+
+@pytest.mark.parametrize("mark", ["\u061c", "\u200e", "\u200f", "\u2028", "\u2029", "\u202e"])
+def test_marks_of_direction_and_separators_of_a_card_are_shown_as_unknown(model, mark):
+    (model / "README.md").write_text(f"# Ti{mark}ny\n", encoding="utf-8")
+
+    card = sdabn("models", "show", model, "--card")
+
+    assert card.stdout == "# Ti\N{REPLACEMENT CHARACTER}ny\n"

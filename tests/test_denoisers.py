@@ -119,6 +119,12 @@ def test_a_wrong_value_is_refused_with_what_is_allowed(name, options, message):
         build(name, **options)
 
 
+def test_nafnet_without_levels_works_at_full_resolution_alone():
+    network = build("nafnet", encoder="[]", decoder="[]", width="4", middle="1")
+
+    assert estimate(network, torch.rand(1, 3, 9, 7)).shape == (1, 3, 9, 7)
+
+
 @pytest.mark.parametrize("image", ["grey", "coloured", "grey noise"])
 def test_bm3d_gives_numbers_where_its_package_divides_by_nothing(image):
     pytest.importorskip("bm3d", reason="the package bm3d is not installed")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from pathlib import Path
 
 import pytest
@@ -107,6 +108,45 @@ def test_many_differences_are_cut_after_twenty_rows(tiny_recipe):
     missing = sum("tracked" not in name for name in network.state_dict())
     more = int(result.stderr.split("  and ")[1].split(" more")[0].replace(",", ""))
     assert 0 < more - (missing - 20) < 10
+
+
+def as_type(kind: str) -> str:
+    """A safetensors file whose last bias is of a type that is no ordinary number."""
+    state, header, data = segmenter(), {}, b""
+    for name, tensor in state.items():
+        size = {"F4": 4, "F6_E2M3": 6}[kind] if name == "norm.bias" else None
+        content = bytes(size) if size else tensor.contiguous().numpy().tobytes()
+        dtype = kind if size else "I64" if tensor.dtype == torch.int64 else "F32"
+        offsets = [len(data), len(data) + len(content)]
+        header[name] = {"dtype": dtype, "shape": list(tensor.shape), "data_offsets": offsets}
+        data += content
+    told = json.dumps(header).encode()
+    Path("odd.safetensors").write_bytes(struct.pack("<Q", len(told)) + told + data)
+    return "odd.safetensors"
+
+
+def with_tensor(tensor: torch.Tensor) -> str:
+    return write("odd.pt", segmenter() | {"norm.bias": tensor})
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda: as_type("F4"), "cannot be read"),
+        (lambda: as_type("F6_E2M3"), "cannot be read: Dtype not understood: F6_E2M3"),
+        (lambda: with_tensor(torch.empty(8, device="meta")), "has a shape but no values"),
+        (lambda: with_tensor(torch.nested.nested_tensor([torch.ones(2)])), "is nested"),
+    ],
+    ids=["F4", "F6", "meta", "nested"],
+)
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+def test_tensors_that_hold_no_ordinary_numbers_are_named_with_their_file(tiny_recipe, make, reason):
+    file = make()
+
+    result = cascade(tiny_recipe, f"segmenter.init={file}")
+
+    assert_refused(result, "norm.bias", file, reason)
+    assert not Path("run").exists()
 
 
 def test_a_file_that_holds_the_network_twice_is_refused(tiny_recipe):

@@ -55,14 +55,34 @@ def take(image: Any) -> Form:
         SdabnError: If it is neither, has another shape or type, holds values that are no numbers,
             or floats far outside [0, 1].
     """
+    if isinstance(image, np.ma.MaskedArray):
+        raise SdabnError(
+            "The image is a masked array; its mask would be lost.",
+            "image.filled(0) gives masked pixels a value, image.data forgets the mask.",
+        )
     if isinstance(image, np.ndarray):
         return ArrayForm(image)
     if isinstance(image, Tensor):
+        _check_dense(image)
         return TensorForm(image)
     raise SdabnError(
         f"An image is a numpy array or a torch tensor, not {type(image).__name__}.",
         "numpy.asarray(PIL.Image.open(path)) reads a file; sdabn run works on files itself.",
     )
+
+
+def _check_dense(image: Tensor) -> None:
+    if image.is_meta:
+        raise SdabnError(
+            "The image is a tensor on the device meta: it has a shape but no values.",
+            "Give a tensor on a processor or a graphics card.",
+        )
+    if image.is_nested or image.layout != torch.strided:
+        kind = "nested" if image.is_nested else "sparse"
+        raise SdabnError(
+            f"The image is a {kind} tensor.",
+            "Give images one by one." if image.is_nested else "Give image.to_dense().",
+        )
 
 
 class ArrayForm:

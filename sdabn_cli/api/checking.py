@@ -17,7 +17,6 @@ from typing import Any, ParamSpec, TypeVar, get_type_hints
 
 import numpy as np
 
-from sdabn_cli.api.loaded import LoadedModel
 from sdabn_cli.errors import SdabnError
 from sdabn_cli.signatures import members
 
@@ -25,9 +24,10 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 #: Types that are checked, and what they are called. A parameter of any other type is left alone.
+#: Classes of the API add themselves.
 KINDS: dict[type, str] = {
     bool: "True or False", int: "a whole number", str: "a text", Path: "a path",
-    LoadedModel: "a loaded model", type(None): "None",
+    type(None): "None",
 }  # fmt: skip
 
 
@@ -52,6 +52,8 @@ def checked(**least: int) -> Callable[[Callable[P, R]], Callable[P, R]]:
             except TypeError:
                 return function(*args, **kwargs)  # Python's own error names the function, too
             for name, value in bound.arguments.items():
+                if name not in hints:  # self
+                    continue
                 allowed = list(members(hints[name]))
                 bound.arguments[name] = _checked(name, value, allowed, least.get(name))
             return function(*bound.args, **bound.kwargs)
@@ -92,8 +94,8 @@ def texts_of(overrides: object) -> list[str]:
     """Overrides of a recipe as ``KEY=VALUE``; values are YAML, of which JSON is a part.
 
     Raises:
-        SdabnError: If they are neither a mapping of keys nor texts. Nor may they be one text alone,
-            which would be taken letter by letter.
+        SdabnError: If they are neither a mapping of keys nor texts, or a value cannot be written.
+            Nor may they be one text alone, which would be taken letter by letter.
     """
     if isinstance(overrides, str | bytes) or not isinstance(overrides, Iterable):
         raise _no_override(f"overrides={overrides!r}", overrides)
@@ -102,8 +104,27 @@ def texts_of(overrides: object) -> list[str]:
         if not isinstance(entry, str):
             raise _no_override(f"overrides: {entry!r}", entry)
     if isinstance(overrides, Mapping):
-        return [f"{key}={json.dumps(value, default=str)}" for key, value in overrides.items()]
+        return [f"{key}={_written(key, value)}" for key, value in overrides.items()]
     return entries
+
+
+def _written(key: str, value: object) -> str:
+    try:
+        return json.dumps(value, default=_plain)
+    except (TypeError, ValueError, RecursionError) as error:  # such as a list that holds itself
+        raise SdabnError(
+            f"overrides: the value of {key!r} cannot be written as YAML: {error}.",
+            "Allowed: numbers, texts, True, False, None, and lists and mappings of them.",
+        ) from error
+
+
+def _plain(value: object) -> object:
+    """A value that JSON does not know as one that it knows."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if hasattr(value, "__array__"):
+        raise TypeError(f"it holds a {type(value).__name__}; give a list: value.tolist()")
+    return str(value)
 
 
 def _no_override(what: str, value: object) -> SdabnError:

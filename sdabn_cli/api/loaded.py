@@ -14,6 +14,7 @@ from torch import Tensor
 from sdabn_cli import noiselevel
 from sdabn_cli.api import arrays
 from sdabn_cli.api.arrays import Form
+from sdabn_cli.api.checking import KINDS, checked
 from sdabn_cli.cascade import Cascade
 from sdabn_cli.description import Description
 from sdabn_cli.device import Compute
@@ -127,6 +128,7 @@ class LoadedModel:
         """What runs the networks: ``torch`` or ``openvino``."""
         return self.runner.engine.name
 
+    @checked()
     def __call__(
         self,
         image: Array,
@@ -217,12 +219,16 @@ class LoadedModel:
         for sigma in sigmas:
             problem = self._trained and noiselevel.outside(sigma, self._trained)
             if problem:
-                warnings.warn(f"This image: {problem}", stacklevel=3)
+                # Behind this method, __call__ and its check lies the caller.
+                warnings.warn(f"This image: {problem}", stacklevel=4)
 
     def _softmax(self, logits: np.ndarray) -> np.ndarray:
         if self.runner.is_ensemble:  # they are probabilities already
             return logits
         return torch.from_numpy(logits).softmax(0).numpy()
+
+
+KINDS[LoadedModel] = "a loaded model"
 
 
 def _in_form(form: Form, seen: list[list[_Seen]]) -> tuple[UnitResult, ...]:

@@ -114,8 +114,8 @@ def _prepare(
     """The resolved recipe, and the run directory that it may train in."""
     path = None if run is None else Path(run)
     if recipe is None:
-        own = path / RECIPE if path else None
-        recipe = own if own and own.is_file() else recipefiles.DEFAULT_RECIPE
+        has_own = path is not None and Run(path).has_recipe()
+        recipe = path / RECIPE if path and has_own else recipefiles.DEFAULT_RECIPE
     name = str(recipe)
     root = None if data is None else str(data)
     settings = recipefiles.load(name, texts_of(overrides), units=units, data__root=root)
