@@ -143,6 +143,11 @@ def test_each_check_finds_what_it_is_for(third_party, parts, check, reason):
         next(c for c in checks("segmenter") if str(c) == check)("odd")
 
 
+def test_a_kind_that_is_none_is_answered_with_the_nearest():
+    with pytest.raises(SdabnError, match=r"no kind of plug-in 'denoisr'[.]\n.*'denoiser'"):
+        checks("denoisr")
+
+
 def test_layers_that_start_from_zero_may_keep_gradients_from_others_at_first(third_party):
     name = segmenter(
         third_party,

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from sdabn_cli.errors import SdabnError, fault
+from sdabn_cli.errors import SdabnError, did_you_mean, fault
 from sdabn_cli.testing import datasets, denoisers, models, noises, segmenters
 from sdabn_cli.testing.subject import ContractError, NotApplicable, Subject
 
@@ -65,7 +65,13 @@ class Check:
 
 
 def checks(kind: str) -> tuple[Check, ...]:
-    """The checks of a kind of plug-in: segmenter, denoiser, noise, dataset or model."""
+    """The checks of a kind of plug-in: segmenter, denoiser, noise, dataset or model.
+
+    Raises:
+        SdabnError: If there is no such kind; the nearest is named.
+    """
+    if kind not in _SUITES:
+        raise SdabnError(f"There is no kind of plug-in {kind!r}.", did_you_mean(kind, _SUITES))
     return tuple(Check(kind, function) for function in _SUITES[kind])
 
 
