@@ -2,7 +2,8 @@
 
     python benchmarks/training.py                     # drawn scenes
     python benchmarks/training.py --data CAMVID       # CamVid
-    python benchmarks/training.py --device cuda --steps 30
+    python benchmarks/training.py --data CAMVID --device cuda --steps 40 \
+        --set data.workers=8 --set cuda_graphs=true
 
 Both ways train the same stages of the recipe ``camvid/awgn50-cpu``: the same networks, crops, batch
 sizes, optimisers and losses. The straightforward way is eager, float32, NCHW, decodes the PNG of
@@ -61,6 +62,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, help="directory of CamVid; drawn scenes by default")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--steps", type=int, default=6, help="timed steps of every stage")
+    parser.add_argument("--set", action="append", default=[], help="KEY=VALUE of sdabn's recipe")
     return parser.parse_args()
 
 
@@ -75,7 +77,7 @@ def settings(options: argparse.Namespace, folder: Path) -> Recipe:
     if root is None:
         root = draw_scenes(folder / "scenes")
         changes.append("data.dataset=folder")
-    return recipefiles.load("camvid/awgn50-cpu", changes, data__root=str(root))
+    return recipefiles.load("camvid/awgn50-cpu", changes + options.set, data__root=str(root))
 
 
 def draw_scenes(root: Path) -> Path:

@@ -9,7 +9,9 @@ from sdabn_cli.recipe import Recipe
 from sdabn_cli.schedule import Stage
 
 #: May change between two starts of the same run: they change no weight.
-FREE_TO_CHANGE = {"units", "tensorboard", "data.root", "data.workers", "data.cache_mb"}
+FREE_TO_CHANGE = {
+    "units", "tensorboard", "cuda_graphs", "data.root", "data.workers", "data.cache_mb",
+}  # fmt: skip
 
 #: The same, of a stage; validations do change weights where they may end the stage.
 WATCHING_KEYS = {"log_every", "save_every", "pictures"}

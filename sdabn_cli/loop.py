@@ -6,7 +6,7 @@ import contextlib
 import math
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -19,6 +19,7 @@ from sdabn_cli.finiteness import Finiteness
 from sdabn_cli.job import Training
 from sdabn_cli.optimization import build_optimizer, learning_rate
 from sdabn_cli.randomness import seed_from
+from sdabn_cli.recording import RecordedStep
 from sdabn_cli.schedule import Stage
 from sdabn_cli.stopping import Judge, Signals
 from sdabn_cli.tasks import task_of
@@ -58,6 +59,12 @@ class StageLoop:
             network = synchronized(network, self._compute.device)
         self._network = network
         self._wrapped: nn.Module | None = None  # until a batch shows which parameters take part
+        self._gradients: Callable[[Sequence[Tensor]], Tensor] = self._backward
+        if training.recipe.cuda_graphs and self._compute.device.type == "cuda":
+            if self._processes.count == 1:
+                self._gradients = RecordedStep(self._backward, network)
+            else:
+                training.watcher.warn("Steps of several processes are not recorded (cuda_graphs).")
         self._optimizer = build_optimizer(network, self._settings)
         self._task = task_of(stage, self._settings, prefix, training.compute, critic)
         self._validation = Validation(training, stage, network, prefix)
@@ -224,8 +231,7 @@ class StageLoop:
             torch.manual_seed(
                 seed_from(*key, *([self._processes.index] if self._processes.index else []))
             )
-            self._optimizer.zero_grad(set_to_none=True)
-            loss = self._backward(batch)
+            loss = self._gradients(batch)
         except (RuntimeError, ValueError, TypeError, IndexError) as error:  # anyone's network
             raise SdabnError(
                 f"The network of {self._stage.id} failed at step {self.step + 1}: {error}",
@@ -240,8 +246,10 @@ class StageLoop:
         part = data.Sample(*(tensor.chunk(self._settings.accumulate)[0] for tensor in batch))
         return self._task.loss(self._network, part, self._task.size(part))
 
-    def _backward(self, batch: data.Sample) -> Tensor:
+    def _backward(self, batch: Sequence[Tensor]) -> Tensor:
         """Gradients of the batch of all processes, part by part."""
+        batch = data.Sample(*batch)
+        self._optimizer.zero_grad(set_to_none=True)
         # Gradients are averaged over the processes, so that each divides by its share of the size.
         size = self._processes.sum(self._task.size(batch)) / self._processes.count
         pieces = self._settings.accumulate

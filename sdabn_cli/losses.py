@@ -20,10 +20,10 @@ def labelled_weight(labels: Tensor, class_weights: Tensor | None) -> Tensor:
         labels: int64 (N, H, W), ``IGNORED`` where there is none.
         class_weights: (K,), or None for equal ones.
     """
-    labelled = labels[labels != IGNORED]
+    labelled = labels != IGNORED  # no index: a GPU would be waited for
     if class_weights is None:
-        return torch.tensor(float(labelled.numel()), device=labels.device)
-    return class_weights[labelled].sum()
+        return labelled.sum().float()
+    return (class_weights[labels.where(labelled, 0)] * labelled).sum()
 
 
 def segmentation_loss(

@@ -137,6 +137,9 @@ class Recipe(Settings):
     condition: Literal["segmentation", "image", "truth", "none"] = "segmentation"
     condition_form: Literal["probabilities", "logits"] = "probabilities"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    cuda_graphs: bool = False
+    """On one GPU, record a step once and replay it: much faster for networks of many small layers.
+    On a CPU it changes nothing. Networks that wait for their own results cannot be recorded."""
     tensorboard: bool = False
     """Also write TensorBoard event files; needs the extra of that name."""
     segment: SegmentSettings

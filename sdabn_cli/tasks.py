@@ -89,7 +89,7 @@ class _Denoising:
         self._critic, self._semantic_weight = critic, settings.semantic_weight
 
     def size(self, batch: Sample) -> Tensor:
-        return torch.tensor(float(len(batch.clean)), device=batch.clean.device)
+        return torch.full((), float(len(batch.clean)), device=batch.clean.device)
 
     def loss(self, network: nn.Module, part: Sample, size: Tensor) -> Tensor:
         with self._compute.autocast():

@@ -34,7 +34,7 @@ LAYERS = (
      "augmentation", "batchnorm", "pictures", "stopping",
      "tensorboard", "overview", "engines", "openvino", "memory", "graph",
      "inspection", "loading", "scaffold", "catalogue", "description", "hub", "sources",
-     "sharing", "statefiles", "journal"},
+     "sharing", "statefiles", "journal", "recording"},
     {"processes"},
     {"errors", "files", "jsonable", "labels", "conditions", "unreadable", "sdabn_cli"},
 )  # fmt: skip

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from fixtures_cli import save_picture, sdabn
+from fixtures_cli import assert_refused, save_picture, sdabn
 
 import sdabn_cli
-from sdabn_cli import device, execution, inference
+from sdabn_cli import device, execution, inference, networks
 from sdabn_cli import model as models
 from sdabn_cli.planes import whole
+from sdabn_cli.runs import Run
 
 pytestmark = [
     pytest.mark.gpu,
@@ -90,3 +91,64 @@ def test_a_tensor_on_cuda_gives_results_on_cuda():
     for found in (result.denoised, result.labels, result.probabilities):
         assert found.device == image.device
     assert result.denoised.shape == image.shape
+
+
+def trained(run: Path, *changes: str) -> dict[str, list[float]]:
+    """Losses of every step of s0, s1 and d1 on drawn scenes."""
+    settings = ["stages={}", "data.dataset=scenes:count=6,width=160,height=128"]
+    for kind, crop in (("segment", "[96,128]"), ("denoise", "[64,64]")):
+        settings += [f"{kind}.steps=8", f"{kind}.crop={crop}", f"{kind}.log_every=1"]
+        settings += [f"{kind}.validate_every=4", f"{kind}.validation_images=1"]
+    options = [part for setting in (*settings, *changes) for part in ("--set", setting)]
+
+    result = sdabn("cascade", "--units", 1, "--device", "cuda", "--run", run, *options)
+
+    assert result.exit_code == 0, result.stderr
+    return {
+        stage: [line["loss"] for line in Run(run).stage(stage).read_log() if "loss" in line]
+        for stage in ("s0", "s1", "d1")
+    }
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_recorded_steps_train_as_others_do(tmp_path, accumulate):
+    changes = ["precision=float32", f"denoise.accumulate={accumulate}"]
+
+    usual = trained(tmp_path / "usual", *changes)
+    recorded = trained(tmp_path / "recorded", *changes, "cuda_graphs=true")
+
+    for stage, losses in usual.items():
+        assert recorded[stage] == pytest.approx(losses, rel=0.05), stage
+        assert losses[-1] != pytest.approx(losses[0], rel=0.05)
+    weights = networks.read_weights(tmp_path / "recorded/s0/weights.safetensors")
+    counts = {int(weights[name]) for name in weights if name.endswith("num_batches_tracked")}
+    assert counts == {8}  # what recording tries first does not count
+
+
+WAITS = """
+from torch import nn
+
+class Waits(nn.Module):
+    stride = 1
+    receptive_field = None
+
+    def __init__(self, num_classes):
+        super().__init__()
+        self.conv = nn.Conv2d(3, num_classes, 1)
+
+    def forward(self, image):
+        return self.conv(image) * (1 if float(image.mean()) > 0 else 2)
+
+def build(*, num_classes: int, in_channels: int = 3) -> nn.Module:
+    return Waits(num_classes)
+"""
+
+
+def test_a_network_that_waits_for_its_results_cannot_be_recorded(tmp_path, third_party):
+    third_party("sdabn-waits", "[sdabn.segmenters]\nwaits = waits:build\n", waits=WAITS)
+    settings = ["segmenter=waits", "cuda_graphs=true", "data.dataset=scenes:count=4"]
+    options = [part for setting in settings for part in ("--set", setting)]
+
+    result = sdabn("train-stage", "--index", 0, "--kind", "seg", "--device", "cuda", *options)
+
+    assert_refused(result, "cannot be recorded as a CUDA graph", "--set cuda_graphs=false")

@@ -1,0 +1,106 @@
+"""Steps recorded as CUDA graphs: launching thousands of small kernels is paid for once.
+
+The networks of a cascade are many small layers. A GPU computes each in microseconds and then waits
+for the processor to launch the next; a recorded step is launched as a whole.
+
+Reference:
+    https://docs.pytorch.org/docs/stable/notes/cuda.html#whole-network-capture
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from sdabn_cli.errors import SdabnError
+
+#: Steps computed as usual before one is recorded: libraries make their plans and choose algorithms.
+WARM_UP = 3
+
+
+class RecordedStep:
+    """Loss and gradients of a batch: recorded at the first batch, replayed at every one.
+
+    What it replays are the kernels of that first batch, on the memory they worked in. So shapes
+    must not change, and what a network decides in Python is decided for good.
+
+    Args:
+        gradients: Computes the loss of a batch and leaves the gradients at the parameters, which
+            had none before. It must not wait for the device.
+        network: The network in training; what computing changes of it beside the gradients, such
+            as statistics of batch norm, happens once a batch as ever.
+    """
+
+    def __init__(self, gradients: Callable[[Sequence[Tensor]], Tensor], network: nn.Module) -> None:
+        self._gradients = gradients
+        self._network = network
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self._batch: list[Tensor] = []
+        self._loss: Tensor | None = None
+
+    def __call__(self, batch: Sequence[Tensor]) -> Tensor:
+        """Leave the gradients of a batch at the parameters.
+
+        Returns:
+            The loss, a tensor of its own.
+
+        Raises:
+            SdabnError: If the step cannot be recorded.
+        """
+        if self._graph is None:
+            self._graph = self._record(batch)
+        for own, given in zip(self._batch, batch, strict=True):
+            own.copy_(given)
+        self._graph.replay()
+        assert self._loss is not None
+        return self._loss.clone()
+
+    def _record(self, batch: Sequence[Tensor]) -> torch.cuda.CUDAGraph:
+        self._batch = [tensor.clone() for tensor in batch]
+        graph = torch.cuda.CUDAGraph()
+        with _fastest_algorithms(), _unchanged(self._network):
+            beside = torch.cuda.Stream()
+            beside.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(beside):
+                for _ in range(WARM_UP):
+                    self._gradients(self._batch)
+            torch.cuda.current_stream().wait_stream(beside)
+            try:
+                with torch.cuda.graph(graph):
+                    self._loss = self._gradients(self._batch)
+            except RuntimeError as error:
+                first = error
+                while isinstance(first.__context__, RuntimeError):
+                    first = first.__context__  # what ended the recording is behind its end
+                raise SdabnError(
+                    f"A step of {type(self._network).__name__} cannot be recorded as a CUDA graph: "
+                    f"{str(first).splitlines()[0]}",
+                    "Train it step by step: --set cuda_graphs=false",
+                ) from error
+        return graph
+
+
+@contextlib.contextmanager
+def _fastest_algorithms() -> Iterator[None]:
+    """Let cuDNN try its algorithms; that pays where every batch has one shape."""
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
+
+
+@contextlib.contextmanager
+def _unchanged(network: nn.Module) -> Iterator[None]:
+    """Undo what computing changes of a network's buffers, in place."""
+    before = [buffer.clone() for buffer in network.buffers()]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for buffer, kept in zip(network.buffers(), before, strict=True):
+                buffer.copy_(kept)
