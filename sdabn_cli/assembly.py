@@ -43,8 +43,8 @@ def require_earlier(recipe: Recipe, run: Run, stage: Stage) -> None:
     Raises:
         SdabnError: As ``require``.
     """
-    start = [stage.starts_from] if stage.starts_from else []
-    needed = [*start, *prefix_of(recipe, stage)]
+    start = recipe.starts_from(stage)
+    needed = [*([start] if start else []), *prefix_of(recipe, stage)]
     require(run, stage, [id_ for id_ in needed if not recipe.is_given(Stage.parse(id_))])
 
 

@@ -106,9 +106,9 @@ def start(network: nn.Module, recipe: Recipe, run: Run, kind: str) -> None:
         networks.overlay(network, weights)
 
 
-def origin_of(stage: Stage, origins: dict[str, Origin]) -> Origin | None:
+def origin_of(recipe: Recipe, stage: Stage, origins: dict[str, Origin]) -> Origin | None:
     """Where the weights come from that a stage holds or starts from; None if from no file."""
-    return origins.get(stage.kind) if stage.starts_from is None else None
+    return origins.get(stage.kind) if recipe.starts_from(stage) is None else None
 
 
 def _recorded(recipe: Recipe, run: Run, kind: str) -> Origin | None:

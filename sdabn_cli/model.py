@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import re
 from dataclasses import dataclass
@@ -156,11 +157,16 @@ def compact(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def versions() -> dict[str, str]:
-    """Versions of sdabn and of every distribution it needs."""
+    """Versions of sdabn and of every distribution it needs that is installed."""
     needed = importlib.metadata.requires("sdabn") or []
     names = [
         re.split(r"[^A-Za-z0-9._-]", line, maxsplit=1)[0]
         for line in needed
         if "extra ==" not in line
     ]
-    return {"sdabn": sdabn_cli.__version__} | {n: importlib.metadata.version(n) for n in names}
+    found = {"sdabn": sdabn_cli.__version__}
+    for name in names:
+        # Some are needed for some files only: a training does not end without them.
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found

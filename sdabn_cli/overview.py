@@ -118,7 +118,9 @@ def _stage(folder: Path, stage: Stage, recipe: Recipe, busy: bool) -> dict[str, 
         "last": judged[-1][0] if judged else None,
         "seconds": reached.seconds if reached else 0.0,
         "seconds_left": 0.0 if finished else None,
-        "init": found.describe(trained=not given) if found and not stage.starts_from else None,
+        "init": found.describe(trained=not given)
+        if found and not recipe.starts_from(stage)
+        else None,
         "seconds_a_step": _seconds_a_step(log, recipe.for_stage(stage).batch_size),
     }
 

@@ -37,8 +37,8 @@ def describe(recipe: Recipe, run: Run, stages: list[Stage]) -> dict[str, Any]:
             "index": stage.index,
             "backbone": str(recipe.segmenter if stage.kind == "seg" else recipe.denoiser),
             "parameters": size[stage.kind],
-            "starts_from": stage.starts_from,
-            "init": _described(recipe, stage, initial.origin_of(stage, origins)),
+            "starts_from": recipe.starts_from(stage),
+            "init": _described(recipe, stage, initial.origin_of(recipe, stage, origins)),
             "status": _status(recipe, run, stage),
             "steps": 0 if recipe.is_given(stage) else recipe.for_stage(stage).steps,
         }

@@ -105,6 +105,9 @@ class DenoiseSettings(StageSettings):
     loss: Literal["squared", "psnr"] = "squared"
     """Half the sum of squared errors of an image, as in the paper, or minus its PSNR."""
 
+    from_previous: bool = False
+    """Start D_i from D_{i-1}, as segmenters do, instead of from random weights; D_1 cannot."""
+
     border: Annotated[int, Field(ge=0)] = 1
     """Pixels at the edge that the loss leaves out."""
     semantic_weight: Annotated[float, Field(ge=0)] = 0.0
@@ -169,6 +172,13 @@ class Recipe(Settings):
     def is_given(self, stage: Stage) -> bool:
         """Whether the user's own weights stand in for the training of a stage: only s0's can."""
         return stage.is_clean and self.segmenter.init is not None and not self.segmenter.new_head
+
+    def starts_from(self, stage: Stage) -> str | None:
+        """Stage whose weights this one starts from; None where those are random or given."""
+        settings = self.for_stage(stage)
+        if isinstance(settings, DenoiseSettings) and settings.from_previous and stage.index > 1:
+            return f"d{stage.index - 1}"
+        return stage.starts_from
 
     def for_stage(self, stage: Stage) -> SegmentSettings | DenoiseSettings:
         """Settings of one stage: those of its kind with its own on top."""

@@ -69,7 +69,8 @@ class RecordedStep:
                     self._gradients(self._batch)
             torch.cuda.current_stream().wait_stream(beside)
             try:
-                with torch.cuda.graph(graph):
+                # Other threads may use the device meanwhile: one pins the next batches.
+                with torch.cuda.graph(graph, capture_error_mode="thread_local"):
                     self._loss = self._gradients(self._batch)
             except RuntimeError as error:
                 first = error

@@ -58,7 +58,7 @@ class Stage:
 
     @property
     def starts_from(self) -> str | None:
-        """Stage whose weights this one starts from: S_i from S_{i-1}, D_i afresh."""
+        """Stage whose weights this one starts from in the paper: S_i from S_{i-1}, D_i afresh."""
         return f"s{self.index - 1}" if self.kind == "seg" and self.index > 0 else None
 
     @property

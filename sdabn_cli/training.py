@@ -211,14 +211,15 @@ def starting_network(training: Training, stage: Stage) -> nn.Module:
     """Build a stage's network.
 
     S_i starts from S_{i-1}; D_i and s0 from random weights of their own or from those that the
-    recipe gives.
+    recipe gives, D_i also from D_{i-1} where the recipe asks for it.
     """
     recipe = training.recipe
     torch.manual_seed(seed_from(recipe.seed, stage.id, "initial weights"))
     classes = training.train.dataset.classes
     network = networks.for_kind(recipe, stage.kind, num_classes=len(classes))
-    if stage.starts_from:
-        networks.load_weights(network, training.run.stage(stage.starts_from).weights)
+    earlier = recipe.starts_from(stage)
+    if earlier:
+        networks.load_weights(network, training.run.stage(earlier).weights)
     else:
         initial.start(network, recipe, training.run, stage.kind)
     return network

@@ -18,6 +18,7 @@ from sdabn_cli import assembly, data, networks, tasks, training
 from sdabn_cli.cascade import segment
 from sdabn_cli.errors import SdabnError
 from sdabn_cli.job import Training
+from sdabn_cli.plan import describe
 from sdabn_cli.runs import Run
 from sdabn_cli.schedule import Stage, stages
 
@@ -109,6 +110,20 @@ def test_every_denoiser_starts_afresh(opened):
     assert equal(
         weights(job, "d2"), networks.weights_of(training.starting_network(job, Stage.parse("d2")))
     )
+
+
+def test_a_denoiser_starts_from_the_one_before_where_the_recipe_asks_for_it(opened):
+    job = opened(*STILL, "denoise.from_previous=true")
+
+    train(job, "s0", "s1", "d1", "s2", "d2")
+
+    assert torch.equal(weights(job, "d1")["conv.weight"], weights(job, "d2")["conv.weight"])
+    assert [plan["starts_from"] for plan in plan_of(job)] == [None, "s0", None, "s1", "d1"]
+
+
+def plan_of(job: Training) -> list[dict[str, object]]:
+    """The stages as ``--dry-run`` shows them."""
+    return describe(job.recipe, job.run, stages(job.recipe.units))["stages"]
 
 
 def test_a_stage_sees_what_the_cascade_would_give_it(opened):
