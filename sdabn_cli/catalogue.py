@@ -46,6 +46,11 @@ def installed() -> list[dict[str, Any]]:
     return [_listed(p, p.spec if p.name in several and not p.built_in else p.name) for p in found]
 
 
+def problem_of(plugin: Plugin) -> str:
+    """What is wrong with an installed model as far as its description tells; empty if nothing."""
+    return _listed(plugin, plugin.name)["broken"] or ""
+
+
 def _listed(plugin: Plugin, name: str) -> dict[str, Any]:
     """A row; the name is one that means this model and no other."""
     row: dict[str, Any] = {"name": name, "distribution": plugin.distribution}

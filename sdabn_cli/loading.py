@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 
-from sdabn_cli import unreadable
+from sdabn_cli import catalogue, unreadable
 from sdabn_cli.discovery import Plugin
 from sdabn_cli.errors import SdabnError
 
@@ -40,7 +40,9 @@ def _problem(plugin: Plugin) -> str:
         return error.problem
     except KeyboardInterrupt as error:
         return f"does not load: it raises KeyboardInterrupt itself: {error}"
-    if not callable(loaded) and plugin.kind != "model":
+    if plugin.kind == "model":
+        return catalogue.problem_of(plugin)
+    if not callable(loaded):
         return f"its entry point is a {type(loaded).__name__}, not a function or class"
     return ""
 

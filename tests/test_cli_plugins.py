@@ -295,3 +295,20 @@ def test_new_overwrites_nothing(tmp_path):
 
     assert_refused(result, "is there already", "--output")
     assert files(tmp_path / "new") == {"precious.txt"}
+
+
+def test_list_with_load_looks_into_models_too(third_party):
+    source = """
+    from pathlib import Path
+
+    def directory():
+        return Path(__file__).parent
+    """
+    third_party("odd-dist", "[sdabn.models]\nodd = odd_model:directory\n", odd_model=source)
+
+    result = sdabn("plugins", "list", "--load", "--json")
+
+    found = {row["name"]: row for row in json.loads(result.stdout) if row["kind"] == "model"}
+    assert found["street"]["state"] == "ok"
+    assert found["odd"]["state"] == "broken"
+    assert "cascade.json" in found["odd"]["reason"]
