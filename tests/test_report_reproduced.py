@@ -91,6 +91,7 @@ def test_a_reproduced_table_shows_the_same_images_by_every_system(reproduced):
 def test_the_papers_figure_is_a_curve_over_the_noise(reproduced):
     told, page = reproduced("figure2")
 
+    assert told["tables"][0]["noise"] == "gaussian:sigma=0 to gaussian:sigma=50"
     (chart,) = page.all("figure", "lines")
     assert chart.one("strong").text == "mIoU over sigma"
     values = [row["segmented"]["here"]["miou"] for row in told["tables"][0]["rows"]]

@@ -38,7 +38,7 @@ def galleries(planned: Plan, compute: Compute, wanted: int) -> dict[str, Gallery
         if places:
             _fill(album, examiner, _shown(planned.points), [examiner.images[p] for p in places])
         if shown := gallery(dataset, album):
-            found[noise] = shown
+            found[planned.table.under(noise)] = shown
     return found
 
 

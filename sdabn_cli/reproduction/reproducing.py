@@ -60,7 +60,7 @@ def reproduce(
                 measured.setdefault(str(point), []).append(figures[point])
         classes = dataset.classes
         rows = [_row(row, planned, noise, measured, classes) for row in planned.rows]
-        found.append({"noise": noise, "rows": rows})
+        found.append({"noise": planned.table.under(noise), "rows": rows})
         judged += _judged(planned, noise, measured, images)
     campaigns = next(iter(planned.campaigns.values()))
     return {
@@ -167,7 +167,7 @@ def _judged(
             "claim": claim.name,
             "sentence": claim.sentence,
             "section": claim.section,
-            "noise": noise,
+            "noise": planned.table.under(noise),
             "verdict": verdict,
             "comparisons": [
                 {

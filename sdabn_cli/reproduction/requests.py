@@ -51,11 +51,10 @@ def check_noises(table: Table, noises: Sequence[str]) -> None:
     Raises:
         SdabnError: With the noises of the rows.
     """
-    own = [Point.parse(point).noise for row in table.rows for point in row.points]
-    if noises and all(own):
+    if noises and table.own_noises:
         raise SdabnError(
             f"--noise {noises[0]} is not for {table.name}: it measures the clean segmenter, which "
-            f"is trained without noise, at {own[0]} to {own[-1]}.",
+            f"is trained without noise, at {table.under(noises[0])}.",
             "Leave --noise out; sdabn evaluate --stage s0 --noise measures it on any noise.",
         )
     for noise in noises:

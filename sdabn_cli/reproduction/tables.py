@@ -57,6 +57,17 @@ class Table:
     noise: str = "strongest"
     parameters: bool = False
 
+    @property
+    def own_noises(self) -> list[str]:
+        """Noises of the rows, where every one is measured with its own; otherwise none."""
+        own = [point.partition("@")[2] for row in self.rows for point in row.points]
+        return own if all(own) else []
+
+    def under(self, noise: str) -> str:
+        """The noise that figures are measured under: a campaign's, or those of the rows."""
+        own = self.own_noises
+        return f"{own[0]} to {own[-1]}" if own else noise
+
     def noises(self, dataset: str) -> tuple[str, ...]:
         """The noises that the table is about, on a data set."""
         if self.noise == "poisson":
