@@ -56,6 +56,8 @@ def _decisive(recipe: Recipe, begun: list[Stage], trained: list[Stage]) -> dict[
         settings = recipe.for_stage(stage)
         judged = settings.patience or settings.finish_with == "best"
         free = WATCHING_KEYS if judged else WATCHING_KEYS | JUDGING_KEYS
+        if stage.index == 1:
+            free = free | {"from_previous"}  # there is none
         settings = settings.model_dump(mode="json", exclude=free)
         flat |= _flatten(settings, f"{stage.id}.")
     return flat

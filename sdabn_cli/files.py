@@ -78,3 +78,18 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def require_writable(path: Path, option: str) -> None:
+    """Make sure that a new file could be made, with the folders that it lies in.
+
+    Args:
+        path: The file.
+        option: What it was given with, such as ``--report``.
+
+    Raises:
+        SdabnError: If the first folder there is cannot be written to, or is none.
+    """
+    existing = next(place for place in path.absolute().parents if os.path.lexists(place))
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise SdabnError(f"{option} {path}: {existing} cannot be written to.", "Name another file.")

@@ -1,7 +1,8 @@
 """Weights of the user's own: fitted to a recipe's networks, copied into the run, put to use.
 
 Given to the segmenter, they stand for s0, which is not trained; or s0 is trained from them, if its
-last layer is to be drawn anew. Given to the denoiser, every D_i is trained from them.
+last layer is to be drawn anew. Given to the denoiser, every D_i is trained from them, but for those
+that start from D_{i-1}.
 """
 
 from __future__ import annotations

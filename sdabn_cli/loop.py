@@ -6,7 +6,7 @@ import contextlib
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -59,10 +59,10 @@ class StageLoop:
             network = synchronized(network, self._compute.device)
         self._network = network
         self._wrapped: nn.Module | None = None  # until a batch shows which parameters take part
-        self._gradients: Callable[[Sequence[Tensor]], Tensor] = self._backward
+        self._recorded: RecordedStep | None = None
         if training.recipe.cuda_graphs and self._compute.device.type == "cuda":
             if self._processes.count == 1:
-                self._gradients = RecordedStep(self._backward, network)
+                self._recorded = RecordedStep(network)
             else:
                 training.watcher.warn("Steps of several processes are not recorded (cuda_graphs).")
         self._optimizer = build_optimizer(network, self._settings)
@@ -231,7 +231,10 @@ class StageLoop:
             torch.manual_seed(
                 seed_from(*key, *([self._processes.index] if self._processes.index else []))
             )
-            loss = self._gradients(batch)
+            if self._recorded is None:
+                loss = self._backward(batch)
+            else:
+                loss = self._recorded(self._backward, batch)
         except (RuntimeError, ValueError, TypeError, IndexError) as error:  # anyone's network
             raise SdabnError(
                 f"The network of {self._stage.id} failed at step {self.step + 1}: {error}",

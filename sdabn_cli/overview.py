@@ -19,8 +19,9 @@ from sdabn_cli.statefiles import Progress
 #: What a kind of stage is judged by; larger is better.
 METRICS = {"seg": "miou", "denoise": "psnr"}
 
-#: Runs are looked for this many folders below the one that is given.
-DEPTH = 2
+#: Runs are looked for this many folders below the one that is given: those of a reproduction lie in
+#: RUN/seed0/NOISE/SYSTEM.
+DEPTH = 4
 
 
 def find(paths: Iterable[Path]) -> list[Path]:

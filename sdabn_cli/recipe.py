@@ -156,6 +156,8 @@ class Recipe(Settings):
         for name in self.stages:
             try:
                 self.for_stage(Stage.parse(name))
+                if name == "d1" and self.stages[name].get("from_previous"):
+                    problems.append("stages.d1.from_previous: there is no denoiser before d1.")
             except SdabnError as error:
                 problems.append(f"stages: {error.problem} {error.hint}")
             except ValidationError as error:

@@ -10,6 +10,7 @@ Reference:
 from __future__ import annotations
 
 import contextlib
+import gc
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
@@ -20,6 +21,8 @@ from sdabn_cli.errors import SdabnError
 #: Steps computed as usual before one is recorded: libraries make their plans and choose algorithms.
 WARM_UP = 3
 
+Gradients = Callable[[Sequence[Tensor]], Tensor]
+
 
 class RecordedStep:
     """Loss and gradients of a batch: recorded at the first batch, replayed at every one.
@@ -28,21 +31,24 @@ class RecordedStep:
     must not change, and what a network decides in Python is decided for good.
 
     Args:
-        gradients: Computes the loss of a batch and leaves the gradients at the parameters, which
-            had none before. It must not wait for the device.
         network: The network in training; what computing changes of it beside the gradients, such
             as statistics of batch norm, happens once a batch as ever.
     """
 
-    def __init__(self, gradients: Callable[[Sequence[Tensor]], Tensor], network: nn.Module) -> None:
-        self._gradients = gradients
+    def __init__(self, network: nn.Module) -> None:
         self._network = network
         self._graph: torch.cuda.CUDAGraph | None = None
         self._batch: list[Tensor] = []
         self._loss: Tensor | None = None
 
-    def __call__(self, batch: Sequence[Tensor]) -> Tensor:
+    def __call__(self, gradients: Gradients, batch: Sequence[Tensor]) -> Tensor:
         """Leave the gradients of a batch at the parameters.
+
+        Args:
+            gradients: Computes the loss of a batch and leaves the gradients at the parameters,
+                which had none before. It must not wait for the device. Called at the first batch
+                only, and not kept: whoever it belongs to may go.
+            batch: Of the shapes of the first one.
 
         Returns:
             The loss, a tensor of its own.
@@ -51,27 +57,28 @@ class RecordedStep:
             SdabnError: If the step cannot be recorded.
         """
         if self._graph is None:
-            self._graph = self._record(batch)
+            self._graph = self._record(gradients, batch)
         for own, given in zip(self._batch, batch, strict=True):
             own.copy_(given)
         self._graph.replay()
         assert self._loss is not None
         return self._loss.clone()
 
-    def _record(self, batch: Sequence[Tensor]) -> torch.cuda.CUDAGraph:
+    def _record(self, gradients: Gradients, batch: Sequence[Tensor]) -> torch.cuda.CUDAGraph:
+        gc.collect()  # what an earlier stage has recorded holds memory; none may be freed meanwhile
         self._batch = [tensor.clone() for tensor in batch]
         graph = torch.cuda.CUDAGraph()
-        with _fastest_algorithms(), _unchanged(self._network):
+        with _fastest_algorithms(), _unchanged(self._network), _same_randomness():
             beside = torch.cuda.Stream()
             beside.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(beside):
                 for _ in range(WARM_UP):
-                    self._gradients(self._batch)
+                    gradients(self._batch)
             torch.cuda.current_stream().wait_stream(beside)
             try:
                 # Other threads may use the device meanwhile: one pins the next batches.
                 with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-                    self._loss = self._gradients(self._batch)
+                    self._loss = gradients(self._batch)
             except RuntimeError as error:
                 first = error
                 while isinstance(first.__context__, RuntimeError):
@@ -93,6 +100,16 @@ def _fastest_algorithms() -> Iterator[None]:
         yield
     finally:
         torch.backends.cudnn.benchmark = before
+
+
+@contextlib.contextmanager
+def _same_randomness() -> Iterator[None]:
+    """Undo what computing draws, so that the first step replayed is as random as any other."""
+    before = torch.cuda.get_rng_state()
+    try:
+        yield
+    finally:
+        torch.cuda.set_rng_state(before)
 
 
 @contextlib.contextmanager

@@ -23,6 +23,13 @@ def test_a_stage_can_be_planned_alone(tiny_recipe):
     assert files(Path()) == set()
 
 
+@pytest.mark.parametrize("command", [["cascade"], ["train-stage", "--index", 0, "--kind", "seg"]])
+def test_a_device_that_is_not_there_is_refused_by_a_dry_run_too(tiny_recipe, command):
+    result = sdabn(*command, "--recipe", tiny_recipe, "--device", "cuda:99", "--dry-run")
+
+    assert_refused(result, "The device 'cuda:99' is not present")
+
+
 def test_a_cascade_is_trained_and_reported(tiny_recipe):
     result = sdabn("cascade", "--recipe", tiny_recipe, "--units", 1, "--run", "run", "--json")
     again = sdabn("cascade", "--recipe", tiny_recipe, "--units", 1, "--run", "run")

@@ -258,6 +258,17 @@ def test_differences_name_key_and_both_values():
     assert any(line.startswith("noise.options.sigma: ") for line in found)
 
 
+def test_starting_from_the_denoiser_before_decides_nothing_about_the_first_one():
+    old = recipe.validate(content(), source="old")
+    new = recipefiles.load(write(content()), ["denoise.from_previous=true"])
+
+    assert changes.differences(old, new, [Stage.parse("d1")]) == []
+    assert len(changes.differences(old, new, [Stage.parse("d2")])) == 1
+    assert (new.starts_from(Stage.parse("d1")), new.starts_from(Stage.parse("d2"))) == (None, "d1")
+    with pytest.raises(SdabnError, match="there is no denoiser before d1"):
+        recipe.validate(changed("stages", {"d1": {"from_previous": True}}), source="test")
+
+
 def test_what_changes_no_finished_stage_is_no_difference():
     old = recipe.validate(content(), source="old")
     free = ["units=9", "data.root=elsewhere", "data.workers=2", "data.cache_mb=5"]

@@ -13,6 +13,7 @@ import pytest
 from fixtures_cli import assert_refused, sdabn
 from fixtures_data import save
 
+from sdabn_cli import recipefiles
 from sdabn_cli.reproduction import claims
 
 
@@ -123,7 +124,7 @@ def test_what_was_measured_is_read_again_until_its_weights_change(reproduced):
     assert mious.count(77.0) == 1  # read, not measured
     assert limited["images"] == 1
     assert 77.0 not in [r["segmented"]["here"]["miou"] for r in limited["tables"][0]["rows"]]
-    assert once["tables"][0]["noise"] == "gaussian:sigma=50"
+    assert once["tables"][0]["noise"] == "gaussian:sigma=0 to gaussian:sigma=50"
 
 
 def test_other_data_of_the_same_names_is_measured_anew(reproduced, camvid_tree):
@@ -242,6 +243,33 @@ def test_what_has_nothing_to_train_is_not_among_the_trainings(reproduced):
     planned = json.loads(reproduced("table2", "--dry-run", "--json").stdout)
 
     assert {stage["system"] for stage in planned["missing"]} == {"sdb", "ddfn", "dms"}
+
+
+def test_a_directory_holds_trainings_in_one_precision(reproduced):
+    reproduced("figure2", "--precision", "auto", "--set", "precision=bfloat16")
+    resolved = recipefiles.read_resolved(next(Path("all").rglob("sdb/recipe.yaml")))
+
+    other = reproduced("figure2", "--precision", "float32", "--dry-run")
+    same = reproduced("figure2", "--precision", "bfloat16", "--json")
+    listed = sdabn("runs", "all", "--json")
+
+    assert resolved.precision == "bfloat16"
+    assert_refused(other, "precision: 'bfloat16' in the run, 'float32' now", "--run DIR")
+    assert json.loads(same.stdout)["protocol"]["precision"] == "bfloat16"
+    assert [Path(run["run"]).name for run in json.loads(listed.stdout)] == ["sdb"]
+
+
+def test_a_markdown_file_keeps_its_line_ends_and_marks_without_one(reproduced):
+    file = Path("results.md")
+    file.write_bytes(b"Before.\r\n<!-- reproduced: figure2 of camvid --> \r\nOld.\r\n"
+                     b"<!-- end: figure2 of camvid -->")  # fmt: skip
+
+    reproduced("figure2", "--markdown", file)
+
+    content = file.read_bytes()
+    assert content.startswith(b"Before.\r\n<!-- reproduced: figure2 of camvid -->\n### figure2")
+    assert content.count(b"<!-- reproduced:") == content.count(b"<!-- end:") == 1
+    assert b"Old." not in content
 
 
 def test_a_markdown_file_gets_the_table_in_the_place_of_the_last_one(reproduced):

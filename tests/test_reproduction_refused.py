@@ -24,6 +24,20 @@ def test_a_file_that_takes_no_table_is_refused_before_anything_is_trained(conten
     assert not Path("runs").exists()
 
 
+@pytest.mark.parametrize(
+    ("option", "target", "parts"),
+    [("--markdown", "file/results.md", ["--markdown", "cannot be written to"]),
+     ("--run", "file/run", ["--run file/run: file is a file"])],
+)  # fmt: skip
+def test_a_place_that_cannot_be_written_to_is_refused_at_once(option, target, parts):
+    Path("file").write_text("kept")
+
+    result = sdabn("reproduce", "table1", option, target, "--dry-run")
+
+    assert_refused(result, *parts)
+    assert Path("file").read_text() == "kept"
+
+
 @pytest.mark.parametrize("more", [(), ("--dry-run",)], ids=["for real", "dry"])
 @pytest.mark.parametrize(
     ("arguments", "parts"),
@@ -56,7 +70,20 @@ def test_a_file_that_takes_no_table_is_refused_before_anything_is_trained(conten
         (["table1", "--set", "condition=none"], ["reproduce decides condition"]),
         (["table1", "--set", "denoise.semantic_weight=1"], ["The system dms alone has one"]),
         (["table1", "--set", "stages.d2.semantic_weight=0.5"],
-         ["semantic_weight=0.5 for d2", "The system dms alone has one"]),
+         ["stages.d2.semantic_weight=0.5", "The system dms alone has one"]),
+        (["table2", "--without", "bm3d", "--set", "stages.d1.semantic_weight=0"],
+         ["stages.d1.semantic_weight=0", "The system dms alone has one"]),
+        (["table2", "--without", "bm3d", "--set", "denoise.loss=psnr"],
+         ["the system dms", "it needs loss: squared", "--without dms"]),
+        (["table2", "--noise", "gaussian:sigma=0..55"],
+         ["BM3D needs Gaussian noise of one sigma, not gaussian:sigma=0..55", "--without bm3d"]),
+        (["table1", "--set", "segmenter.init=street"],
+         ["segmenter.init=street", "trains every system from nothing"]),
+        (["table1", "--set", "denoiser.init=missing.pt"], ["denoiser.init=missing.pt"]),
+        (["table1", "--set", "segment.class_weights=[1,2]"],
+         ["segment.class_weights has 2 numbers, the data set 11 classes"]),
+        (["table1", "--device", "gpu"], ["no device 'gpu'"]),
+        (["table1", "--precision", "half"], ["no precision 'half'"]),
         (["table1", "--set", "data.dataset=camvid"],
          ["reproduce decides data.dataset", "--dataset"]),
         (["table1", "--set", "data.root=here"], ["reproduce decides data.root", "--data"]),

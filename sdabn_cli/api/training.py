@@ -12,7 +12,7 @@ from sdabn_cli import recipefiles, training
 from sdabn_cli.api.checking import checked, texts_of
 from sdabn_cli.assembly import require_earlier
 from sdabn_cli.console import TrainingDisplay, say
-from sdabn_cli.device import choose
+from sdabn_cli.device import Compute, choose
 from sdabn_cli.job import Watcher
 from sdabn_cli.plan import describe
 from sdabn_cli.recipe import Recipe
@@ -61,8 +61,9 @@ def train_stage(
     stage = Stage(index, kind)
     settings, directory = _prepare(recipe, run, data, overrides, None)
     require_earlier(settings, directory, stage)
+    compute = choose(device, settings.precision)
     if not dry_run:
-        _train(settings, directory, device, [stage], progress=progress)
+        _train(settings, directory, compute, [stage], progress=progress)
     return describe(settings, directory, [stage])
 
 
@@ -99,8 +100,9 @@ def train_cascade(
     """
     settings, directory = _prepare(recipe, run, data, overrides, units)
     todo = stages(settings.units)
+    compute = choose(device, settings.precision)
     if not dry_run:
-        _train(settings, directory, device, todo, progress=progress)
+        _train(settings, directory, compute, todo, progress=progress)
     return describe(settings, directory, todo)
 
 
@@ -124,8 +126,9 @@ def _prepare(
     return settings, directory
 
 
-def _train(recipe: Recipe, run: Run, device: str, todo: list[Stage], *, progress: bool) -> None:
-    compute = choose(device, recipe.precision)
+def _train(
+    recipe: Recipe, run: Run, compute: Compute, todo: list[Stage], *, progress: bool
+) -> None:
     with _watcher(progress) as watcher:
         if progress:
             say(f"{run.path}: {compute}")

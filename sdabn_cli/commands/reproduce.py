@@ -22,7 +22,6 @@ from sdabn_cli.commands.options import (
 )
 
 if TYPE_CHECKING:
-    from sdabn_cli.device import Compute
     from sdabn_cli.reproduction.planning import Plan
 
 
@@ -81,7 +80,6 @@ def reproduce(
     Stages that systems share are trained once; what was trained or measured before is kept.
     """
     from sdabn_cli.console import TrainingDisplay, emit, say
-    from sdabn_cli.device import choose
     from sdabn_cli.report.page import check_target
     from sdabn_cli.reproduction import markdown as pages
     from sdabn_cli.reproduction import planning, reproducing
@@ -103,15 +101,16 @@ def reproduce(
         protocol=protocol,
         limit=limit,
         without=without or (),
+        device=device,
+        precision=precision,
     )
     if dry_run:
         _show_plan(planned, report, as_json=json)
         return
-    compute = choose(device, precision)
-    result = reproducing.reproduce(planned, compute, TrainingDisplay, _bar)
+    result = reproducing.reproduce(planned, TrainingDisplay, _bar)
     if report:
-        _write_report(report, planned, result, compute, report_images, command_line(ctx))
-    if markdown is not None and compute.processes.is_main:
+        _write_report(report, planned, result, report_images, command_line(ctx))
+    if markdown is not None and planned.compute.processes.is_main:
         pages.put(markdown, result, command_line(ctx))
     if json:
         emit(result | _told_of(report))
@@ -139,7 +138,7 @@ def _told_of(report: Path | None) -> dict[str, str]:
 
 
 def _write_report(
-    path: Path, planned: Plan, result: dict[str, Any], compute: Compute, images: int, command: str
+    path: Path, planned: Plan, result: dict[str, Any], images: int, command: str
 ) -> None:
     """Run the systems on a few images more, and write what was found."""
     from sdabn_cli.model import versions
@@ -147,7 +146,8 @@ def _write_report(
     from sdabn_cli.report.reproduced import page
     from sdabn_cli.reproduction.picturing import galleries
 
-    shown = galleries(planned, compute, images)
+    compute = planned.compute
+    shown = galleries(planned, images)
     if compute.processes.is_main:
         made = page(result, shown, command=command, versions=versions(), device=str(compute))
         write(path, made)

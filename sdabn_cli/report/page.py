@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 import platform
 from datetime import datetime, timezone
 from importlib import resources
@@ -16,7 +15,7 @@ from markupsafe import Markup
 
 from sdabn_cli.console import printable
 from sdabn_cli.errors import SdabnError
-from sdabn_cli.files import write_atomically
+from sdabn_cli.files import require_writable, write_atomically
 from sdabn_cli.report import charts, figures
 from sdabn_cli.report.content import Column, Gallery, Layer, Page
 
@@ -40,10 +39,7 @@ def check_target(path: Path) -> None:
             f"--report {path}: a report is an HTML file.",
             f"Name it {path.with_name(path.stem + '.html')}",
         )
-    places = (path.absolute().parent, *path.absolute().parents)
-    existing = next(place for place in places if os.path.lexists(place))
-    if not existing.is_dir() or not os.access(existing, os.W_OK):
-        raise SdabnError(f"--report {path}: {existing} cannot be written to.", "Name another file.")
+    require_writable(path, "--report")
 
 
 def write(path: Path, page: Page) -> int:

@@ -73,8 +73,8 @@ CLAIMS = (
     Claim("Noise destroys a clean-trained segmenter",
           "the performance of a segmentation network S, trained on clean images, will drop "
           "severely when tested on noisy images", "3.1", ("figure2",),
-          _miou(*((f"sdb:s0@gaussian:sigma={a}", f"sdb:s0@gaussian:sigma={a + 10}")
-                  for a in (0, 10, 20, 30, 40)))),
+          _miou(*(("sdb:s0@gaussian:sigma=0", f"sdb:s0@gaussian:sigma={level}")
+                  for level in (10, 20, 30, 40, 50)))),
     Claim("Denoising helps segmentation",
           "denoising, as a technique for noise reduction, can help the segmentation module on "
           "noisy images", "3.1", ("table1",), _miou(("ddfn:s2", "sdb:s1"))),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from sdabn_cli.errors import SdabnError
-from sdabn_cli.files import write_atomically
+from sdabn_cli.files import require_writable, write_atomically
 from sdabn_cli.reproduction import wording
 
 
@@ -15,7 +16,8 @@ def check_target(path: Path, table: str, dataset: str) -> None:
     """Refuse a file that a table could not be put into, before anything is trained for it.
 
     Raises:
-        SdabnError: If it is no text file, or a table begins in it without an end.
+        SdabnError: If it is no text file or cannot be written, or a table begins in it without an
+            end.
     """
     _parts(path, table, dataset)
 
@@ -45,23 +47,28 @@ def _marks(table: str, dataset: str) -> tuple[str, str]:
 
 def _parts(path: Path, table: str, dataset: str) -> tuple[str, str]:
     """What stands before and after the table in a file."""
-    if not path.exists():
+    if not os.path.lexists(path):
+        require_writable(path, "--markdown")
         return "", ""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_bytes().decode("utf-8")  # line ends as they are
     except (OSError, UnicodeDecodeError) as error:
         raise SdabnError(f"--markdown {path}: it is no text file: {error}.") from error
+    if not os.access(path, os.W_OK):
+        raise SdabnError(f"--markdown {path} cannot be written to.", "Name another file.")
     begin, end = _marks(table, dataset)
-    before, found, rest = text.partition(f"{begin}\n")
-    if not found:
-        return text and text.rstrip("\n") + "\n\n", ""
-    _, found, after = rest.partition(f"{end}\n")
-    if not found:
+    lines = text.splitlines(keepends=True)
+    marks = [line.strip() for line in lines]
+    if begin not in marks:
+        return text and text.rstrip("\r\n") + "\n\n", ""
+    first = marks.index(begin)
+    if end not in marks[first:]:
         raise SdabnError(
             f"--markdown {path}: {table} begins there, but its end is missing.",
             f"Put the line {end} behind it, or remove {begin}.",
         )
-    return before, after
+    last = marks.index(end, first)
+    return "".join(lines[:first]), "".join(lines[last + 1 :])
 
 
 def render(result: Mapping[str, Any], command: str) -> str:

@@ -17,6 +17,7 @@ from sdabn_cli.description import sha256_of
 from sdabn_cli.device import Compute
 from sdabn_cli.files import write_atomically
 from sdabn_cli.metrics import Protocol
+from sdabn_cli.model import versions
 from sdabn_cli.networks import count_parameters
 from sdabn_cli.reproduction import fingerprints
 from sdabn_cli.reproduction.campaign import CLEAN, Campaign, file_name, order
@@ -75,7 +76,8 @@ class Examiner:
         key = self._key(point, noise)
         run = self.campaign.run_of(point.system)
         ending = f"{point.stage.id}{'+s0' if point.behind else ''}"
-        path = run.path / "measured" / f"{file_name(ending + (f'-{point.noise}'))}.json"
+        ending += f"-{point.noise}" if point.noise else ""
+        path = run.path / "measured" / f"{file_name(ending)}.json"
         kept = _read(path)
         if kept.get("key") != key:
             cascade = self.assembled(point)
@@ -121,6 +123,7 @@ class Examiner:
             "split": recipe.data.validation_split,
             "images": self.images,
             "content": self._data,
+            "versions": versions(),
         }
 
     def protocol_of(self, noise: str | None) -> Protocol:
@@ -136,7 +139,8 @@ class Examiner:
         if not point.behind:
             return cascade
         clean = assembly.trained_network(recipe, run, CLEAN, classes)
-        whole = Cascade([*cascade.units, Unit(clean)], condition=cascade.condition)
+        units = [*cascade.units, Unit(clean)]
+        whole = Cascade(units, condition=cascade.condition, form=cascade.form)
         return whole.requires_grad_(False).eval()
 
 
@@ -189,6 +193,7 @@ def _parsed(entry: dict[str, Any]) -> Figures:
 
 def _read(path: Any) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError):
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
         return {}
+    return found if isinstance(found, dict) and "stages" in found else {}

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from functools import partial
 
 from sdabn_cli import evaluation, registry
-from sdabn_cli.device import Compute
 from sdabn_cli.evaluation import pick
 from sdabn_cli.report.album import Album
 from sdabn_cli.report.content import Comparison, Gallery
@@ -18,12 +17,11 @@ from sdabn_cli.reproduction.planning import Plan
 from sdabn_cli.reproduction.systems import FIRST, Point
 
 
-def galleries(planned: Plan, compute: Compute, wanted: int) -> dict[str, Gallery]:
+def galleries(planned: Plan, wanted: int) -> dict[str, Gallery]:
     """Run the deepest cascade of every system of a table on a few images, with the first seed.
 
     Args:
         planned: A plan whose stages are all trained.
-        compute: Device and precision.
         wanted: How many of the measured images, evenly spaced.
 
     Returns:
@@ -32,7 +30,7 @@ def galleries(planned: Plan, compute: Compute, wanted: int) -> dict[str, Gallery
     found = {}
     for noise, campaigns in planned.campaigns.items():
         dataset = open_validation(campaigns[0])
-        examiner = Examiner(campaigns[0], dataset, compute, planned.protocol, planned.limit)
+        examiner = Examiner(campaigns[0], dataset, planned.compute, planned.protocol, planned.limit)
         places = pick(len(examiner.images), wanted) if wanted else []
         album = Album(wanted)
         if places:

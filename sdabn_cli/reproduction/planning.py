@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from sdabn_cli import datasets, recipefiles, registry
+from sdabn_cli.device import Compute, choose
 from sdabn_cli.errors import SdabnError, did_you_mean
 from sdabn_cli.metrics import Protocol
 from sdabn_cli.recipe import Recipe
@@ -15,6 +16,7 @@ from sdabn_cli.reproduction import claims, fingerprints, requests, tables
 from sdabn_cli.reproduction.campaign import Campaign, file_name
 from sdabn_cli.reproduction.systems import Point
 from sdabn_cli.reproduction.tables import Row, Table
+from sdabn_cli.training import check_class_weights
 
 #: Recipes of a budget by data set; ``full`` has one a noise.
 CPU = {"camvid": "camvid/awgn50-cpu", "scenes": "scenes/quickstart"}
@@ -33,6 +35,7 @@ class Plan:
         limit: Measure this many images; None for all.
         without: Systems that are left out.
         data: Digest of the training data by noise.
+        compute: Device, and the precision that everything is trained and measured in.
     """
 
     table: Table
@@ -42,6 +45,7 @@ class Plan:
     limit: int | None
     without: tuple[str, ...]
     data: dict[str, str]
+    compute: Compute
 
     @property
     def points(self) -> list[Point]:
@@ -85,6 +89,8 @@ def plan(
     protocol: str,
     limit: int | None,
     without: Sequence[str] = (),
+    device: str = "auto",
+    precision: str = "auto",
 ) -> Plan:
     """Say what reproducing a table needs.
 
@@ -101,6 +107,9 @@ def plan(
         protocol: Name of the protocol.
         limit: Measure this many images.
         without: Systems to leave out, such as ``bm3d``.
+        device: As ``device.choose`` takes it.
+        precision: The same, instead of the recipe's; what is chosen is written into every recipe,
+            so that a directory never holds trainings in two precisions.
 
     Raises:
         SdabnError: If a name or a value is wrong, or if it cannot be done: with the noise, without
@@ -116,6 +125,9 @@ def plan(
     requests.check_noises(table, noises)
     requests.check_overrides(overrides)
     path = run or Path("runs") / f"reproduce-{file_name(plain)}-{budget}"
+    for each in (path, *path.parents):
+        if each.exists() and not each.is_dir():
+            raise SdabnError(f"--run {path}: {each} is a file.", "Give a directory, or a new one.")
     campaigns = {
         noise: [
             Campaign(
@@ -127,7 +139,13 @@ def plan(
         ]
         for noise in dict.fromkeys(noises or table.noises(plain))
     }  # fmt: skip
-    planned = Plan(table, plain, campaigns, protocol, limit, tuple(without), {})
+    asked = next(iter(campaigns.values()))[0].base.precision if precision == "auto" else precision
+    compute = choose(device, asked)
+    campaigns = {
+        noise: [_in_precision(campaign, compute.precision) for campaign in several]
+        for noise, several in campaigns.items()
+    }
+    planned = Plan(table, plain, campaigns, protocol, limit, tuple(without), {}, compute)
     _check(planned)
     return planned
 
@@ -138,6 +156,10 @@ def _recipe(name: str, dataset: str, overrides: Sequence[str], **replacements: A
     if ":" not in dataset and found.data.dataset.name == dataset:
         return found  # with the options that the recipe gives it
     return recipefiles.load(name, [f"data.dataset={dataset}", *overrides], units=3, **replacements)
+
+
+def _in_precision(campaign: Campaign, precision: str) -> Campaign:
+    return replace(campaign, base=campaign.base.model_copy(update={"precision": precision}))
 
 
 def _check(planned: Plan) -> None:
@@ -155,6 +177,7 @@ def _check(planned: Plan) -> None:
             requests.check_systems(campaign, planned.points)
             if text not in known:
                 train = datasets.open_training(settings)
+                check_class_weights(campaign.base, train)
                 datasets.open_split(settings, settings.validation_split)
                 known[text] = (fingerprints.of_training(train), len(train.classes))
             planned.data[noise], classes = known[text]

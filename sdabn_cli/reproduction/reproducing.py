@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from sdabn_cli import evaluation
-from sdabn_cli.device import Compute
 from sdabn_cli.job import Watcher
 from sdabn_cli.metrics import Protocol
 from sdabn_cli.reproduction import claims
@@ -24,7 +23,6 @@ from sdabn_cli.reproduction.tables import Row
 
 def reproduce(
     planned: Plan,
-    compute: Compute,
     watching: Callable[[str], AbstractContextManager[Watcher]],
     bar: Callable[[str, int], AbstractContextManager[Callable[[], Any]]],
 ) -> dict[str, Any]:
@@ -32,7 +30,6 @@ def reproduce(
 
     Args:
         planned: From ``plan``.
-        compute: Device and precision.
         watching: Gives whoever shows the training of a system, by what it is called.
         bar: Shows the measuring of a number of images; what it gives is called after each.
 
@@ -46,14 +43,13 @@ def reproduce(
     for noise, campaigns in planned.campaigns.items():
         measured: dict[str, list[Figures]] = {}
         for campaign in campaigns:
-            campaign.train(
-                planned.points, planned.data[noise], compute, _titled(watching, planned, campaign)
-            )
+            titled = _titled(watching, planned, campaign)
+            campaign.train(planned.points, planned.data[noise], planned.compute, titled)
             dataset = open_validation(campaign)
             images = len(evaluation.pick(len(dataset), planned.limit))
             with bar(f"seed {campaign.base.seed}, {noise}", images) as advance:
                 examiner = Examiner(
-                    campaign, dataset, compute, planned.protocol, planned.limit, advance
+                    campaign, dataset, planned.compute, planned.protocol, planned.limit, advance
                 )
                 figures = examiner.measure(planned.points)
             for point in planned.points:
@@ -69,7 +65,7 @@ def reproduce(
         "dataset": planned.dataset,
         "seeds": len(campaigns),
         "images": images,
-        "protocol": _protocol(planned, compute),
+        "protocol": _protocol(planned),
         "tables": found,
         "claims": judged,
         "intervals": basis(len(campaigns)),
@@ -85,12 +81,12 @@ def _titled(
     return lambda system: watching(f"{which}{system}")
 
 
-def _protocol(planned: Plan, compute: Compute) -> dict[str, Any]:
+def _protocol(planned: Plan) -> dict[str, Any]:
     """How everything was measured; noise is that of the last table."""
     noise, campaigns = list(planned.campaigns.items())[-1]
     seeds = [campaign.base.seed for campaign in campaigns]
     named = Protocol.named(
-        planned.protocol, precision=compute.precision, noise=noise, seed=seeds[0]
+        planned.protocol, precision=planned.compute.precision, noise=noise, seed=seeds[0]
     ).as_dict()
     return named | ({"seed": seeds} if len(seeds) > 1 else {})
 

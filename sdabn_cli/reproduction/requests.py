@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from sdabn_cli import probing, registry, training
 from sdabn_cli.errors import SdabnError, did_you_mean
 from sdabn_cli.plan import check_plugins
-from sdabn_cli.recipe import DenoiseSettings, Recipe
+from sdabn_cli.recipe import Recipe
 from sdabn_cli.reproduction.campaign import Campaign
 from sdabn_cli.reproduction.systems import FIRST, SYSTEMS, Point
 from sdabn_cli.reproduction.tables import Table
@@ -97,14 +97,22 @@ def _check_base(recipe: Recipe) -> None:
             f"The recipe has condition={recipe.condition}; reproduce needs condition=segmentation.",
             "Every system has its own condition: take it out of the recipe.",
         )
-    for stage in ("d1", "d2", "d3"):
-        own = DenoiseSettings.model_validate(
-            recipe.denoise.model_dump() | recipe.stages.get(stage, {})
-        )
-        if own.semantic_weight:
+    weights = {f"stages.{name}": own.get("semantic_weight") for name, own in recipe.stages.items()}
+    weights["denoise"] = recipe.denoise.semantic_weight or None
+    for place, weight in weights.items():
+        # Beside a stage's own weight that of dms would not count, not even beside 0.
+        if weight is not None:
             raise SdabnError(
-                f"The recipe has semantic_weight={own.semantic_weight:g} for {stage}.",
+                f"The recipe has {place}.semantic_weight={weight:g}.",
                 DECIDED["denoise.semantic_weight"] + " Take it out of the recipe.",
+            )
+    for kind in ("segmenter", "denoiser"):
+        given = getattr(recipe, kind).init
+        if given is not None:
+            raise SdabnError(
+                f"The recipe has {kind}.init={given}; reproduce trains every system from nothing.",
+                "A system that begins with weights of its own is no longer comparable to the "
+                "others: leave it out. sdabn cascade trains from given weights.",
             )
 
 

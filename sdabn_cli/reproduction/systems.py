@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sdabn_cli.errors import SdabnError
-from sdabn_cli.recipe import Recipe
+from sdabn_cli.recipe import Recipe, validate
 from sdabn_cli.schedule import Stage
 
 
@@ -125,7 +125,8 @@ def changed(recipe: Recipe, system: System, noise: str) -> Recipe:
         noise: Noise of the campaign; BM3D is told its sigma.
 
     Raises:
-        SdabnError: If the noise is not one that BM3D can be told.
+        SdabnError: If the noise is not one that BM3D can be told, or the recipe's settings do not
+            go with the system.
     """
     content = recipe.model_dump(mode="json")
     for key, value in system.changes.items():
@@ -135,7 +136,7 @@ def changed(recipe: Recipe, system: System, noise: str) -> Recipe:
             place = place[parent]
         place[last] = value
     if system.name == "bm3d":
-        sigma = re.fullmatch(r"gaussian:sigma=([\d.]+)", noise)
+        sigma = re.fullmatch(r"gaussian:sigma=(\d+(?:\.\d+)?)", noise)
         if sigma is None:
             raise SdabnError(
                 f"BM3D needs Gaussian noise of one sigma, not {noise}.",
@@ -150,4 +151,8 @@ def changed(recipe: Recipe, system: System, noise: str) -> Recipe:
                 "denoiser": {"name": recipe.denoiser.name, "options": recipe.denoiser.options},
             },
         }
-    return Recipe.model_validate(content)
+    try:
+        return validate(content, source=f"of the system {system.name}")
+    except SdabnError as error:
+        hint = f"Leave it out with --without {system.name}, or change the recipe."
+        raise SdabnError(error.problem, hint) from error
