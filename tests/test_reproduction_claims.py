@@ -104,13 +104,13 @@ def test_classes_that_are_nowhere_count_as_the_protocol_says():
 @pytest.mark.parametrize(
     ("interval", "images", "reason"),
     [
-        ((1.0, 0.5, 1.5), 7, "7 images are too few for an interval: 8 at least"),
+        ((1.0, 0.5, 1.5), 19, "19 images are too few for an interval: 20 at least"),
         ((1.0, 1.0, 1.0), 1, "1 images are too few"),
         ((float("nan"), 0.5, 1.5), 101, "some figures are not finite"),
         ((float("inf"), 0.5, float("inf")), 101, "some figures are not finite"),
         ((0.0, -0.1, 0.1), 101, "the interval holds zero"),
         (None, 101, "not measured"),
-        ((1.0, 0.5, 1.5), 8, ""),
+        ((1.0, 0.5, 1.5), 20, ""),
     ],
 )
 def test_a_comparison_is_open_for_a_reason(interval, images, reason):
@@ -155,12 +155,12 @@ def test_a_claim_holds_where_every_interval_lies_above_zero():
 
     def verdict(first: str, second: str) -> str:
         given = dict(zip(claim.comparisons, (first, second), strict=True))
-        return claims.judge(claim, lambda each: Interval(*intervals[given[each]]), images=8)[0]
+        return claims.judge(claim, lambda each: Interval(*intervals[given[each]]), images=20)[0]
 
     assert verdict("up", "up") == "holds"
     assert verdict("up", "zero") == "open"
     assert verdict("zero", "down") == "contradicted"
-    assert claims.judge(claim, lambda _: None, images=8)[0] == "open"
+    assert claims.judge(claim, lambda _: None, images=20)[0] == "open"
 
 
 def test_every_claim_but_those_that_compare_noise_levels_holds_in_the_papers_own_figures():

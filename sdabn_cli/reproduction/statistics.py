@@ -19,8 +19,8 @@ Difference = Callable[[int, np.ndarray], np.ndarray]
 RESAMPLES = 2000
 LEVEL = 0.95
 
-#: Fewer images say too little about others: resampled, two of them give the wrong verdict often.
-FEWEST_IMAGES = 8
+#: Fewer images say too little about others: the bootstrap is too narrow then. Rates stand in docs/reproducing.md.
+FEWEST_IMAGES = 20
 
 #: 0.975 quantiles of Student's t with 1, 2, ... degrees of freedom: NIST/SEMATECH e-Handbook of
 #: Statistical Methods, 1.3.6.7.2.
