@@ -19,7 +19,7 @@ Difference = Callable[[int, np.ndarray], np.ndarray]
 RESAMPLES = 2000
 LEVEL = 0.95
 
-#: Fewer images say too little about others: the bootstrap is too narrow then. Rates stand in docs/reproducing.md.
+#: With fewer images the bootstrap is too narrow; the rates stand in docs/reproducing.md.
 FEWEST_IMAGES = 20
 
 #: 0.975 quantiles of Student's t with 1, 2, ... degrees of freedom: NIST/SEMATECH e-Handbook of
