@@ -98,15 +98,18 @@ class Plugin:
             ) from error
 
 
+def right_form(plugin: Plugin) -> str:
+    """An entry point of a plug-in's kind as it should be written, with its name."""
+    targets = {"dataset": "module:Class", "model": "module:directory"}
+    return f"{plugin.name} = {targets.get(plugin.kind, 'module:build')}"
+
+
 def malformed_target(plugin: Plugin) -> SdabnError:
     """What is written in the place of an entry point, and what would be right."""
-    target = {"dataset": "module:Class", "model": "module:directory"}.get(
-        plugin.kind, "module:build"
-    )
     return SdabnError(
         f"The {plugin.kind} plug-in {plugin.name!r} of {plugin.distribution} is broken: its entry "
         f"point is {plugin.target!r}, which is not of the form module:object.",
-        f"In the group {GROUPS[plugin.kind]} its author should write: {plugin.name} = {target}. "
+        f"In the group {GROUPS[plugin.kind]} its author should write: {right_form(plugin)}. "
         f"Repair or uninstall the distribution {plugin.distribution.split()[0]}.",
     )
 

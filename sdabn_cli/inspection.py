@@ -24,6 +24,7 @@ from sdabn_cli.discovery import (
     installations,
     malformed,
     registered,
+    right_form,
 )
 
 State = Literal["ok", "broken", "duplicate", "shadowed"]
@@ -126,7 +127,7 @@ def _problem(plugin: Plugin, installation: Installation) -> str:
     if plugin.is_malformed:
         return (
             f"its entry point {plugin.target!r} is not of the form module:object, such as "
-            f"{plugin.name} = module:build"
+            f"{right_form(plugin)}"
         )
     needed, place = installation.unmet, installation.place
     if needed:
