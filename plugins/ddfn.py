@@ -72,10 +72,15 @@ class DDFN(nn.Module):
         condition_channels: Channels K of the condition; 0 leaves out its encoder and every SFT.
         in_channels: Channels of the image and of the estimate.
         blocks: Number of fusion blocks.
+        margin: Pixels that are repeated at every edge in front of the first layer, and cut off
+            behind the last.
     """
 
-    def __init__(self, *, condition_channels: int, in_channels: int, blocks: int) -> None:
+    def __init__(
+        self, *, condition_channels: int, in_channels: int, blocks: int, margin: int = 0
+    ) -> None:
         super().__init__()
+        self.margin = margin
         conditioned = condition_channels > 0
         # Three pixels for the features and three for every block.
         self.receptive_field = 3 * (blocks + 1)
@@ -99,30 +104,53 @@ class DDFN(nn.Module):
 
     def forward(self, image: Tensor, condition: Tensor | None) -> Tensor:
         """Map an image (N, 3, H, W) and its condition (N, K, H, W) to the estimate (N, 3, H, W)."""
+        if self.margin:
+            image = self._widened(image)
+            condition = None if self.encode is None else self._widened(condition)
         encoded = None if self.encode is None else self.encode(condition)
         features = self.features(image)
         for block in self.blocks:
             features = block(features, encoded)
         if self.modulate is not None:
             features = self.modulate(features, encoded)
-        return self.reconstruct(features)
+        estimate = self.reconstruct(features)
+        if self.margin:
+            estimate = estimate[..., self.margin : -self.margin, self.margin : -self.margin]
+        return estimate
+
+    def _widened(self, maps: Tensor) -> Tensor:
+        return F.pad(maps, (self.margin,) * 4, mode="replicate")
 
 
 def _conv3(in_channels: int, out_channels: int, *, dilation: int) -> nn.Conv2d:
     return nn.Conv2d(in_channels, out_channels, 3, padding=dilation, dilation=dilation)
 
 
-def build(*, condition_channels: int, in_channels: int = 3, blocks: int = 8) -> nn.Module:
+def build(
+    *, condition_channels: int, in_channels: int = 3, blocks: int = 8, margin: int = 0
+) -> nn.Module:
     """Build a DDFN denoiser with random weights.
+
+    The loss leaves the outermost pixels out (``denoise.border``), so that nothing teaches a network
+    what to make of them, and they come out badly. With a ``margin`` as wide those pixels are
+    repeated ones, which nobody sees; the weights are the same.
 
     Args:
         condition_channels: Channels of the condition; 0 builds the plain DDFN.
         in_channels: Channels of the image.
         blocks: Number of fusion blocks, at least 1; 8 is the paper's.
+        margin: Pixels repeated at every edge, from 0, the paper's, to 8.
 
     Raises:
-        ValueError: If ``blocks`` is below 1.
+        ValueError: If ``blocks`` is below 1, or ``margin`` not from 0 to 8.
     """
     if blocks < 1:
         raise ValueError(f"blocks must be at least 1, not {blocks}")
-    return DDFN(condition_channels=condition_channels, in_channels=in_channels, blocks=blocks)
+    if not 0 <= margin <= 8:
+        raise ValueError(f"margin must be from 0 to 8, not {margin}")
+    return DDFN(
+        condition_channels=condition_channels,
+        in_channels=in_channels,
+        blocks=blocks,
+        margin=margin,
+    )

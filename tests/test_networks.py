@@ -49,6 +49,27 @@ def test_the_receptive_field_of_ddfn_is_the_one_it_declares(blocks, pixels):
     assert reached.amax(0).tolist() == [centre + pixels] * 2
 
 
+@pytest.mark.parametrize("channels", [0, 2])
+def test_a_margin_is_repeated_before_ddfn_and_cut_off_behind_it(channels):
+    plain, wide = ddfn(channels), ddfn(channels, margin="2")
+    wide.load_state_dict(plain.state_dict())
+    image = torch.rand(1, 3, 20, 24)
+    condition = torch.rand(1, channels, 20, 24) if channels else None
+
+    def widened(maps: torch.Tensor) -> torch.Tensor:
+        rows = [0, 0, *range(maps.shape[2]), maps.shape[2] - 1, maps.shape[2] - 1]
+        columns = [0, 0, *range(maps.shape[3]), maps.shape[3] - 1, maps.shape[3] - 1]
+        return maps[:, :, rows][..., columns]
+
+    expected = plain(widened(image), None if condition is None else widened(condition))
+    torch.testing.assert_close(wide(image, condition), expected[..., 2:-2, 2:-2])
+
+
+def test_a_margin_that_is_too_wide_is_refused():
+    with pytest.raises(SdabnError, match="margin must be from 0 to 8, not 9"):
+        ddfn(2, margin="9")
+
+
 def test_the_first_estimate_of_a_fresh_ddfn_is_almost_black():
     # The last layer starts at N(0, 0.001): nothing is added to the image, the network makes it.
     network = ddfn(3)
