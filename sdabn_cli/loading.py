@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 
-from sdabn_cli import catalogue, unreadable
+from sdabn_cli import unreadable
 from sdabn_cli.discovery import Plugin
 from sdabn_cli.errors import SdabnError
 
@@ -41,6 +41,8 @@ def _problem(plugin: Plugin) -> str:
     except KeyboardInterrupt as error:
         return f"does not load: it raises KeyboardInterrupt itself: {error}"
     if plugin.kind == "model":
+        from sdabn_cli import catalogue  # imports pydantic, which looks for entry points itself
+
         return catalogue.problem_of(plugin)
     if not callable(loaded):
         return f"its entry point is a {type(loaded).__name__}, not a function or class"

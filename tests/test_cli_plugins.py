@@ -47,7 +47,9 @@ def test_show_tells_a_denoisers_size_reach_and_cost():
     assert "https://arxiv.org/abs/2102.12095" in facts["reference"]
     assert facts["options"] == [
         {"name": "blocks", "type": "int", "default": "8",
-         "help": "Number of fusion blocks, at least 1; 8 is the paper's."}
+         "help": "Number of fusion blocks, at least 1; 8 is the paper's."},
+        {"name": "margin", "type": "int", "default": "0",
+         "help": "Pixels repeated at every edge, from 0, the paper's, to 8."},
     ]  # fmt: skip
 
 
