@@ -50,6 +50,8 @@ def test_show_tells_a_denoisers_size_reach_and_cost():
          "help": "Number of fusion blocks, at least 1; 8 is the paper's."},
         {"name": "margin", "type": "int", "default": "0",
          "help": "Pixels repeated at every edge, from 0, the paper's, to 8."},
+        {"name": "gate", "type": "bool", "default": "False",
+         "help": "Whether the image itself may stay, weighted for every pixel."},
     ]  # fmt: skip
 
 

@@ -70,6 +70,37 @@ def test_a_margin_that_is_too_wide_is_refused():
         ddfn(2, margin="9")
 
 
+def test_a_gated_ddfn_mixes_what_it_makes_with_a_share_of_the_image():
+    plain, gated = ddfn(2), ddfn(2, gate="true")
+    assert networks.count_parameters(gated) - networks.count_parameters(plain) == 96 * 3 + 3 + 1
+    networks.overlay(gated, plain.state_dict())
+    image, condition = torch.rand(1, 3, 20, 24), torch.rand(1, 2, 20, 24)
+
+    made, mixed = plain(image, condition), gated(image, condition)
+    gated.gate.openness.bias.data[:] = torch.tensor([20.0, -20.0, 0.0])
+    at_both_ends = gated(image, condition)
+
+    torch.testing.assert_close(mixed, (0.5 * image + made) / 2)  # starts half open, at half a share
+    torch.testing.assert_close(at_both_ends[:, 0], made[:, 0])
+    torch.testing.assert_close(at_both_ends[:, 1], 0.5 * image[:, 1])
+    torch.testing.assert_close(at_both_ends[:, 2], mixed[:, 2])
+
+
+def test_a_gated_ddfn_learns_to_leave_an_image_without_noise_alone():
+    torch.manual_seed(0)
+    network, condition = ddfn(2, blocks="1", gate="true"), torch.rand(4, 2, 16, 16)
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
+    for _ in range(100):
+        image = torch.rand(4, 3, 16, 16)
+        loss = (network(image, condition) - image).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    # Made anew by so small a network, noise as white as this is lost.
+    assert loss < 1e-3
+
+
 def test_the_first_estimate_of_a_fresh_ddfn_is_almost_black():
     # The last layer starts at N(0, 0.001): nothing is added to the image, the network makes it.
     network = ddfn(3)
