@@ -149,7 +149,9 @@ class Gate(nn.Module):
 
     def forward(self, image: Tensor, made: Tensor, features: Tensor) -> Tensor:
         """Mix two images (N, 3, H, W) by features (N, C, H, W): all made where it is open."""
-        return torch.lerp(self.share(image), made, torch.sigmoid(self.openness(features)))
+        kept = self.share(image)
+        # Not torch.lerp: under autocast the three differ in their types.
+        return kept + torch.sigmoid(self.openness(features)) * (made - kept)
 
 
 def _conv3(in_channels: int, out_channels: int, *, dilation: int) -> nn.Conv2d:

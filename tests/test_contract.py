@@ -36,6 +36,11 @@ def test_every_registered_plugin_keeps_the_contract(check, name, request):
     check(name, SMALL.get(name), **given)
 
 
+@pytest.mark.parametrize("check", checks("denoiser"), ids=str)
+def test_ddfn_keeps_the_contract_with_what_is_not_the_papers(check):
+    check("ddfn", {"margin": 1, "gate": True})
+
+
 def failed(kind: str, name: str, options: dict[str, Any] | None = None) -> dict[str, str]:
     """Checks that failed, with their reasons."""
     return {o.check: o.reason for o in examine(kind, name, options) if o.state == "failed"}
