@@ -13,6 +13,9 @@ from sdabn_cli.labels import IGNORED
 from sdabn_cli.pixels import to_unit
 from sdabn_cli.recipe import StageSettings
 
+#: How much stronger colours become at most.
+MOST_SATURATED = 3.0
+
 
 @dataclass(frozen=True)
 class Augmentation:
@@ -25,6 +28,7 @@ class Augmentation:
         flip: Mirror left to right at random.
         turns: Also mirror top to bottom and turn by 90 degrees; needs a square crop.
         colour: Vary brightness, contrast and the gain of every channel by up to this share.
+        recolour: Share of the crops that get colours of any hue and strength.
     """
 
     crop: tuple[int, int]
@@ -33,6 +37,7 @@ class Augmentation:
     flip: bool = True
     turns: bool = False
     colour: float = 0.0
+    recolour: float = 0.0
 
     @classmethod
     def of(cls, settings: StageSettings) -> Augmentation:
@@ -44,6 +49,7 @@ class Augmentation:
             settings.flip,
             settings.turns,
             settings.colour,
+            settings.recolour,
         )
 
 
@@ -80,6 +86,8 @@ def augment(
     clean, target = _mirror_and_turn(clean, target, augmentation, random)
     if augmentation.colour:
         clean = _vary_colour(clean, augmentation.colour, random)
+    if augmentation.recolour and float(torch.rand((), generator=random)) < augmentation.recolour:
+        clean = _recolour(clean, random)
     return clean, target
 
 
@@ -132,3 +140,17 @@ def _vary_colour(clean: Tensor, share: float, random: Generator) -> Tensor:
     gain = 1 + share * (brightness + 0.5 * torch.tensor(gains).view(3, 1, 1))
     mean = clean.mean()
     return (((clean - mean) * (1 + share * contrast) + mean) * gain).clamp(0, 1)
+
+
+def _recolour(clean: Tensor, random: Generator) -> Tensor:
+    """Exchange channels, make colours up to ``MOST_SATURATED`` times as strong, and tint it all.
+
+    Where a data set has few strong colours, such as street scenes under an English sky, a denoiser
+    that has seen nothing else turns a yellow wall grey.
+    """
+    clean = clean[torch.randperm(3, generator=random)]
+    saturation, tint = torch.rand(2, generator=random).tolist()
+    grey = clean.mean(0, keepdim=True)
+    coloured = grey + MOST_SATURATED * saturation * (clean - grey)
+    gains = 1 - tint * torch.rand(3, 1, 1, generator=random)
+    return (coloured * gains).clamp(0, 1)

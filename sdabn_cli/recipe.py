@@ -55,6 +55,8 @@ class StageSettings(Settings):
     """Mirror top to bottom and turn by 90 degrees at random; needs a square crop."""
     colour: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Vary brightness, contrast and the gain of every channel by up to this share at random."""
+    recolour: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Give this share of the crops colours of any hue and strength at random."""
     optimizer: Literal["sgd", "adam", "adamw"]
     learning_rate: Annotated[float, Field(gt=0)]
     final_learning_rate: Annotated[float, Field(ge=0)] = 0.0

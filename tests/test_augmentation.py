@@ -131,3 +131,21 @@ def test_varying_colours_leaves_the_crops_where_they_were():
 
     assert torch.equal(plain[1], varied[1])
     assert not torch.equal(plain[0], varied[0])
+
+
+def test_recoloured_crops_have_strong_colours_of_every_hue_and_the_others_none():
+    image = np.full((32, 32, 3), (120, 128, 136), np.uint8)
+    labels = np.zeros((32, 32), np.uint8)
+    how = Augmentation((32, 32), recolour=0.5)
+
+    drawn = [augment(image, labels, how, generator("recolour", k)) for k in range(400)]
+    colours = torch.stack([clean[:, 0, 0] for clean, _ in drawn])
+
+    kept = (colours - torch.tensor([120, 128, 136]) / 255).abs().amax(1) < 1e-6
+    assert 0.4 < float(kept.float().mean()) < 0.6
+    strong = colours[colours.amin(1) < 0.5 * colours.amax(1)]
+    assert len(strong) > 40
+    assert {int(k) for k in strong.argmax(1)} == {0, 1, 2}
+    assert {int(k) for k in strong.argmin(1)} == {0, 1, 2}
+    assert 0 <= float(colours.min()) <= float(colours.max()) <= 1
+    assert all(int(target.max()) == 0 for _, target in drawn)
