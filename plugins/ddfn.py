@@ -169,8 +169,9 @@ def build(
     """Build a DDFN denoiser with random weights.
 
     The loss leaves the outermost pixels out (``denoise.border``), so that nothing teaches a network
-    what to make of them, and they come out badly. With a ``margin`` as wide those pixels are
-    repeated ones, which nobody sees; the weights are the same.
+    what to make of them, and they come out badly. With a ``margin`` as wide, added when all is
+    trained, those pixels are repeated ones, which nobody sees; the weights are the same. Whoever
+    trains with a margin sets ``denoise.border`` to 0: there is no padding left to leave out.
 
     The paper's DDFN makes the whole image anew, and loses detail where there is little noise. With
     a ``gate``, 292 parameters more, it learns how much of the given image stays in each pixel.

@@ -60,11 +60,9 @@ class StageLoop:
         self._network = network
         self._wrapped: nn.Module | None = None  # until a batch shows which parameters take part
         self._recorded: RecordedStep | None = None
-        if training.recipe.cuda_graphs and self._compute.device.type == "cuda":
-            if self._processes.count == 1:
-                self._recorded = RecordedStep(network)
-            else:
-                training.watcher.warn("Steps of several processes are not recorded (cuda_graphs).")
+        on_one_gpu = self._compute.device.type == "cuda" and self._processes.count == 1
+        if training.recipe.cuda_graphs and on_one_gpu:
+            self._recorded = RecordedStep(network)
         self._optimizer = build_optimizer(network, self._settings)
         self._task = task_of(stage, self._settings, prefix, training.compute, critic)
         self._validation = Validation(training, stage, network, prefix)

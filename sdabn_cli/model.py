@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -156,14 +157,18 @@ def compact(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return halved if same else weights
 
 
-def versions() -> dict[str, str]:
-    """Versions of sdabn and of every distribution it needs that is installed."""
-    needed = importlib.metadata.requires("sdabn") or []
-    names = [
-        re.split(r"[^A-Za-z0-9._-]", line, maxsplit=1)[0]
-        for line in needed
-        if "extra ==" not in line
-    ]
+def versions(names: Iterable[str] | None = None) -> dict[str, str]:
+    """Versions of sdabn and of distributions that are installed.
+
+    Args:
+        names: Of the distributions; None for every one that sdabn needs.
+    """
+    if names is None:
+        names = [
+            re.split(r"[^A-Za-z0-9._-]", line, maxsplit=1)[0]
+            for line in importlib.metadata.requires("sdabn") or []
+            if "extra ==" not in line
+        ]
     found = {"sdabn": sdabn_cli.__version__}
     for name in names:
         # Some are needed for some files only: a training does not end without them.

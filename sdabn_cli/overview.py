@@ -39,12 +39,16 @@ def find(paths: Iterable[Path]) -> list[Path]:
 
 
 def _below(path: Path, depth: int) -> Iterator[Path]:
-    if (path / "recipe.yaml").is_file():
+    try:
+        is_run = (path / "recipe.yaml").is_file()
+        folders = sorted(path.iterdir()) if depth and not is_run and path.is_dir() else []
+        folders = [each for each in folders if each.is_dir() and not each.name.startswith(".")]
+    except PermissionError:  # somebody else's
+        return
+    if is_run:
         yield path
-    elif depth and path.is_dir():
-        for folder in sorted(path.iterdir()):
-            if folder.is_dir() and not folder.name.startswith("."):
-                yield from _below(folder, depth - 1)
+    for folder in folders:
+        yield from _below(folder, depth - 1)
 
 
 def describe(path: Path) -> dict[str, Any]:

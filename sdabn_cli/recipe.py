@@ -157,9 +157,12 @@ class Recipe(Settings):
         problems = []
         for name in self.stages:
             try:
-                self.for_stage(Stage.parse(name))
-                if name == "d1" and self.stages[name].get("from_previous"):
-                    problems.append("stages.d1.from_previous: there is no denoiser before d1.")
+                settings = self.for_stage(Stage.parse(name))
+                asked = name == "d1" and "from_previous" in self.stages[name]
+                if asked and getattr(settings, "from_previous", False):
+                    problems.append(
+                        "stages.d1.from_previous: there is no denoiser before d1; leave it out."
+                    )
             except SdabnError as error:
                 problems.append(f"stages: {error.problem} {error.hint}")
             except ValidationError as error:

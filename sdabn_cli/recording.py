@@ -55,14 +55,18 @@ class RecordedStep:
 
         Raises:
             SdabnError: If the step cannot be recorded.
+            torch.cuda.OutOfMemoryError: If it does not fit the device.
         """
-        if self._graph is None:
-            self._graph = self._record(gradients, batch)
-        for own, given in zip(self._batch, batch, strict=True):
-            own.copy_(given)
-        self._graph.replay()
-        assert self._loss is not None
-        return self._loss.clone()
+        # Streams, graphs and generators are those of the current device, which is the first one
+        # until somebody says otherwise: recorded there, the kernels of another are none.
+        with torch.cuda.device(batch[0].device):
+            if self._graph is None:
+                self._graph = self._record(gradients, batch)
+            for own, given in zip(self._batch, batch, strict=True):
+                own.copy_(given)
+            self._graph.replay()
+            assert self._loss is not None
+            return self._loss.clone()
 
     def _record(self, gradients: Gradients, batch: Sequence[Tensor]) -> torch.cuda.CUDAGraph:
         gc.collect()  # what an earlier stage has recorded holds memory; none may be freed meanwhile
@@ -79,13 +83,16 @@ class RecordedStep:
                 # Other threads may use the device meanwhile: one pins the next batches.
                 with torch.cuda.graph(graph, capture_error_mode="thread_local"):
                     self._loss = gradients(self._batch)
+            except torch.cuda.OutOfMemoryError:
+                raise
             except RuntimeError as error:
                 first = error
                 while isinstance(first.__context__, RuntimeError):
                     first = first.__context__  # what ended the recording is behind its end
+                reason, *_ = [*str(first).splitlines(), type(first).__name__]
                 raise SdabnError(
-                    f"A step of {type(self._network).__name__} cannot be recorded as a CUDA graph: "
-                    f"{str(first).splitlines()[0]}",
+                    f"A step that trains {type(self._network).__name__}, with the stages in front "
+                    f"of it, cannot be recorded as a CUDA graph: {reason}",
                     "Train it step by step: --set cuda_graphs=false",
                 ) from error
         return graph

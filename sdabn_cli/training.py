@@ -84,6 +84,8 @@ def check(recipe: Recipe, run: Run, compute: Compute, watcher: Watcher) -> Train
     try_networks(recipe, len(train.classes))
     if isinstance(train[0].image, Path) and train[0].image == validation[0].image:
         watcher.warn("The training and the validation split hold the same images.")
+    if recipe.cuda_graphs and compute.device.type == "cuda" and compute.processes.count > 1:
+        watcher.warn("Steps of several processes are not recorded (cuda_graphs).")
     noise = registry.build("noise", recipe.noise.name, recipe.noise.options)
     probing.try_noise(noise, recipe.noise.name)
     return Training(recipe, run, decoded, validation, noise, compute, watcher)

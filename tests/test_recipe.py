@@ -265,14 +265,20 @@ def test_starting_from_the_denoiser_before_decides_nothing_about_the_first_one()
     assert changes.differences(old, new, [Stage.parse("d1")]) == []
     assert len(changes.differences(old, new, [Stage.parse("d2")])) == 1
     assert (new.starts_from(Stage.parse("d1")), new.starts_from(Stage.parse("d2"))) == (None, "d1")
-    with pytest.raises(SdabnError, match="there is no denoiser before d1"):
+    with pytest.raises(SdabnError, match="there is no denoiser before d1; leave it out"):
         recipe.validate(changed("stages", {"d1": {"from_previous": True}}), source="test")
+    recipe.validate(changed("stages", {"d1": {"from_previous": "no"}}), source="test")
 
 
 def test_what_changes_no_finished_stage_is_no_difference():
     old = recipe.validate(content(), source="old")
     free = ["units=9", "data.root=elsewhere", "data.workers=2", "data.cache_mb=5"]
-    free += ["segment.log_every=3", "denoise.steps=99", "stages={s2: {steps: 1}}"]
+    free += [
+        "segment.log_every=3",
+        "denoise.steps=99",
+        "stages={s2: {steps: 1}}",
+        "cuda_graphs=true",
+    ]
 
     new = recipefiles.load(write(content()), free)
 

@@ -27,7 +27,8 @@ def test_a_file_that_takes_no_table_is_refused_before_anything_is_trained(conten
 @pytest.mark.parametrize(
     ("option", "target", "parts"),
     [("--markdown", "file/results.md", ["--markdown", "cannot be written to"]),
-     ("--run", "file/run", ["--run file/run: file is a file"])],
+     ("--run", "file/run", ["--run file/run: file is a file"]),
+     ("--run", 300 * "a", ["--run aaa", "name too long", "Give another directory"])],
 )  # fmt: skip
 def test_a_place_that_cannot_be_written_to_is_refused_at_once(option, target, parts):
     Path("file").write_text("kept")
@@ -70,6 +71,8 @@ def test_a_place_that_cannot_be_written_to_is_refused_at_once(option, target, pa
         (["table1", "--set", "condition=none"], ["reproduce decides condition"]),
         (["table1", "--set", "denoise.semantic_weight=1"], ["The system dms alone has one"]),
         (["table1", "--set", "stages.d2.semantic_weight=0.5"],
+         ["stages.d2.semantic_weight=0.5", "The system dms alone has one"]),
+        (["table1", "--set", 'stages.d2.semantic_weight="0.5"'],
          ["stages.d2.semantic_weight=0.5", "The system dms alone has one"]),
         (["table2", "--without", "bm3d", "--set", "stages.d1.semantic_weight=0"],
          ["stages.d1.semantic_weight=0", "The system dms alone has one"]),

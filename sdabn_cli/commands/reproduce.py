@@ -108,14 +108,13 @@ def reproduce(
         _show_plan(planned, report, as_json=json)
         return
     result = reproducing.reproduce(planned, TrainingDisplay, _bar)
-    if report:
-        _write_report(report, planned, result, report_images, command_line(ctx))
-    if markdown is not None and planned.compute.processes.is_main:
-        pages.put(markdown, result, command_line(ctx))
     if json:
         emit(result | _told_of(report))
-    _show(result)
+    _show(result)  # first: a file that cannot be written takes nothing away
+    if markdown is not None and planned.compute.processes.is_main:
+        pages.put(markdown, result, command_line(ctx))
     if report:
+        _write_report(report, planned, result, report_images, command_line(ctx))
         say(f"Report: {report}")
 
 

@@ -35,8 +35,8 @@ CLEAN = Stage(0, "seg")
 DATA = "data.json"
 
 ELSEWHERE = (
-    "Train all of it elsewhere: --run DIR. Or ask for what was trained here, without --set, "
-    "--recipe, --dataset and --data that change it."
+    "Train all of it elsewhere: --run DIR. Or ask for what was trained here, with its --precision, "
+    "and without --set, --recipe, --dataset and --data that change it."
 )
 
 Watching = Callable[[str], AbstractContextManager[Watcher]]

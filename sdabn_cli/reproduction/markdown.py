@@ -47,8 +47,8 @@ def _marks(table: str, dataset: str) -> tuple[str, str]:
 
 def _parts(path: Path, table: str, dataset: str) -> tuple[str, str]:
     """What stands before and after the table in a file."""
+    require_writable(path, "--markdown")  # a new file takes the place of an old one
     if not os.path.lexists(path):
-        require_writable(path, "--markdown")
         return "", ""
     try:
         text = path.read_bytes().decode("utf-8")  # line ends as they are

@@ -19,10 +19,22 @@ from sdabn_cli.files import write_atomically
 from sdabn_cli.metrics import Protocol
 from sdabn_cli.model import versions
 from sdabn_cli.networks import count_parameters
+from sdabn_cli.recipe import Recipe
 from sdabn_cli.reproduction import fingerprints
 from sdabn_cli.reproduction.campaign import CLEAN, Campaign, file_name, order
 from sdabn_cli.reproduction.systems import Point
 from sdabn_cli.schedule import Stage
+
+#: Distributions that compute figures. Others, such as those that print, decide none.
+COMPUTING = (
+    "torch",
+    "torchvision",
+    "timm",
+    "segmentation-models-pytorch",
+    "torchmetrics",
+    "numpy",
+    "bm3d",
+)
 
 
 @dataclass(frozen=True)
@@ -123,7 +135,7 @@ class Examiner:
             "split": recipe.data.validation_split,
             "images": self.images,
             "content": self._data,
-            "versions": versions(),
+            "versions": versions(COMPUTING) | _owners(recipe),
         }
 
     def protocol_of(self, noise: str | None) -> Protocol:
@@ -142,6 +154,16 @@ class Examiner:
         units = [*cascade.units, Unit(clean)]
         whole = Cascade(units, condition=cascade.condition, form=cascade.form)
         return whole.requires_grad_(False).eval()
+
+
+def _owners(recipe: Recipe) -> dict[str, str]:
+    """Which distributions, with their versions, a recipe's networks and noise come from."""
+    named = (
+        ("segmenter", recipe.segmenter.name),
+        ("denoiser", recipe.denoiser.name),
+        ("noise", recipe.noise.name),
+    )
+    return {kind: registry.find(kind, name).distribution for kind, name in named}
 
 
 def open_validation(campaign: Campaign) -> Dataset:

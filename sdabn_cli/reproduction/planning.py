@@ -10,6 +10,7 @@ from typing import Any
 from sdabn_cli import datasets, recipefiles, registry
 from sdabn_cli.device import Compute, choose
 from sdabn_cli.errors import SdabnError, did_you_mean
+from sdabn_cli.files import require_writable
 from sdabn_cli.metrics import Protocol
 from sdabn_cli.recipe import Recipe
 from sdabn_cli.reproduction import claims, fingerprints, requests, tables
@@ -125,9 +126,7 @@ def plan(
     requests.check_noises(table, noises)
     requests.check_overrides(overrides)
     path = run or Path("runs") / f"reproduce-{file_name(plain)}-{budget}"
-    for each in (path, *path.parents):
-        if each.exists() and not each.is_dir():
-            raise SdabnError(f"--run {path}: {each} is a file.", "Give a directory, or a new one.")
+    _check_place(path)
     campaigns = {
         noise: [
             Campaign(
@@ -148,6 +147,20 @@ def plan(
     planned = Plan(table, plain, campaigns, protocol, limit, tuple(without), {}, compute)
     _check(planned)
     return planned
+
+
+def _check_place(path: Path) -> None:
+    """Refuse a place where no directory is and none can be made."""
+    try:
+        for each in (path, *path.parents):
+            if each.exists() and not each.is_dir():
+                raise SdabnError(
+                    f"--run {path}: {each} is a file.", "Give a directory, or a new one."
+                )
+    except OSError as error:
+        raise SdabnError(f"--run {path}: {error.strerror}.", "Give another directory.") from error
+    if not path.exists():
+        require_writable(path, "--run")
 
 
 def _recipe(name: str, dataset: str, overrides: Sequence[str], **replacements: Any) -> Recipe:

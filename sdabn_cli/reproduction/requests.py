@@ -97,15 +97,19 @@ def _check_base(recipe: Recipe) -> None:
             f"The recipe has condition={recipe.condition}; reproduce needs condition=segmentation.",
             "Every system has its own condition: take it out of the recipe.",
         )
-    weights = {f"stages.{name}": own.get("semantic_weight") for name, own in recipe.stages.items()}
-    weights["denoise"] = recipe.denoise.semantic_weight or None
+    # Beside a stage's own weight that of dms would not count, not even beside 0.
+    weights = {
+        f"stages.{name}": own["semantic_weight"]
+        for name, own in recipe.stages.items()
+        if "semantic_weight" in own
+    }
+    if recipe.denoise.semantic_weight:
+        weights["denoise"] = recipe.denoise.semantic_weight
     for place, weight in weights.items():
-        # Beside a stage's own weight that of dms would not count, not even beside 0.
-        if weight is not None:
-            raise SdabnError(
-                f"The recipe has {place}.semantic_weight={weight:g}.",
-                DECIDED["denoise.semantic_weight"] + " Take it out of the recipe.",
-            )
+        raise SdabnError(
+            f"The recipe has {place}.semantic_weight={weight}.",
+            DECIDED["denoise.semantic_weight"] + " Take it out of the recipe.",
+        )
     for kind in ("segmenter", "denoiser"):
         given = getattr(recipe, kind).init
         if given is not None:

@@ -154,5 +154,5 @@ def changed(recipe: Recipe, system: System, noise: str) -> Recipe:
     try:
         return validate(content, source=f"of the system {system.name}")
     except SdabnError as error:
-        hint = f"Leave it out with --without {system.name}, or change the recipe."
+        hint = f"{error.hint} Or leave this system out: --without {system.name}."
         raise SdabnError(error.problem, hint) from error
