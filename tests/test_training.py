@@ -87,6 +87,16 @@ def test_training_d2_leaves_every_earlier_network_bit_equal(opened):
     assert not torch.equal(earlier["s1"]["norm.running_mean"], earlier["s2"]["norm.running_mean"])
 
 
+def test_asking_for_recorded_steps_changes_nothing_on_a_cpu(opened):
+    plain = opened("seed=3", run="plain")
+    asked = opened("seed=3", "cuda_graphs=true", run="asked")
+
+    train(plain, "s0", "s1", "d1")
+    train(asked, "s0", "s1", "d1")
+
+    assert all(equal(weights(plain, id_), weights(asked, id_)) for id_ in ("s0", "s1", "d1"))
+
+
 def test_s1_starts_from_s0_and_s2_from_s1(opened):
     job = opened(*STILL)
 
