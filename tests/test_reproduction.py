@@ -142,6 +142,20 @@ def test_other_data_of_the_same_names_is_measured_anew(reproduced, camvid_tree):
     assert again == mious()
 
 
+@pytest.mark.parametrize("settings", [(), ("--set", "segment.finish_with=best")])
+def test_another_validation_split_matters_where_stages_obey_it(reproduced, camvid_tree, settings):
+    reproduced("figure2", *settings)
+    labels = sorted((camvid_tree / "valannot").glob("*.png"))[0]
+    save(labels, 3, size=(44, 60))
+
+    again = reproduced("figure2", *settings, "--dry-run")
+
+    if settings:
+        assert_refused(again, "holds trainings on other data")
+    else:
+        assert "0 stages are to be trained" in again.stderr
+
+
 def test_stages_trained_on_other_data_are_not_taken(reproduced, camvid_tree, tmp_path):
     reproduced("figure2")
     shutil.copytree(camvid_tree, tmp_path / "moved")

@@ -17,6 +17,7 @@ from sdabn_cli.reproduction import claims, fingerprints, requests, tables
 from sdabn_cli.reproduction.campaign import Campaign, file_name
 from sdabn_cli.reproduction.systems import Point
 from sdabn_cli.reproduction.tables import Row, Table
+from sdabn_cli.schedule import Stage
 from sdabn_cli.training import check_class_weights
 
 #: Recipes of a budget by data set; ``full`` has one a noise.
@@ -191,11 +192,19 @@ def _check(planned: Plan) -> None:
             if text not in known:
                 train = datasets.open_training(settings)
                 check_class_weights(campaign.base, train)
-                datasets.open_split(settings, settings.validation_split)
-                known[text] = (fingerprints.of_training(train), len(train.classes))
+                validation = datasets.open_split(settings, settings.validation_split)
+                # Validations decide where a stage ends, or which of its weights are handed on.
+                deciding = (train, validation) if _obeys_validation(campaign.base) else (train,)
+                known[text] = (fingerprints.of_training(*deciding), len(train.classes))
             planned.data[noise], classes = known[text]
             campaign.check(planned.points, planned.data[noise])
             requests.try_networks(campaign, planned.points, classes, tried)
+
+
+def _obeys_validation(recipe: Recipe) -> bool:
+    settings = [recipe.segment, recipe.denoise]
+    settings += [recipe.for_stage(Stage.parse(name)) for name in recipe.stages]
+    return any(each.patience or each.finish_with == "best" for each in settings)
 
 
 def _recipe_name(dataset: str, budget: str, noise: str) -> str:
