@@ -152,5 +152,5 @@ def _recolour(clean: Tensor, random: Generator) -> Tensor:
     saturation, tint = torch.rand(2, generator=random).tolist()
     grey = clean.mean(0, keepdim=True)
     coloured = grey + MOST_SATURATED * saturation * (clean - grey)
-    gains = 1 - tint * torch.rand(3, 1, 1, generator=random)
-    return (coloured * gains).clamp(0, 1)
+    gains = torch.rand(3, 1, 1, generator=random) ** (2 * tint)  # often near 0: pure colours
+    return (coloured * gains / gains.max()).clamp(0, 1)
