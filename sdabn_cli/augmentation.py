@@ -146,7 +146,7 @@ def _recolour(clean: Tensor, random: Generator) -> Tensor:
     """Exchange channels, make colours up to ``MOST_SATURATED`` times as strong, and tint it all.
 
     Where a data set has few strong colours, such as street scenes under an English sky, a denoiser
-    that has seen nothing else turns a yellow wall grey.
+    that has seen nothing else changes those of yellow wood.
     """
     clean = clean[torch.randperm(3, generator=random)]
     saturation, tint = torch.rand(2, generator=random).tolist()
