@@ -33,6 +33,11 @@ class ImageShare(nn.Module):
         """Scale an image (N, 3, H, W)."""
         return image * (FIRST_SHARE + SPEED * self.change)
 
+    @torch.no_grad()
+    def halve(self) -> None:
+        """Halve the share."""
+        self.change.sub_(FIRST_SHARE / SPEED).div_(2)
+
 
 def start_small(layer: nn.Conv2d) -> None:
     """Let a last layer give almost nothing at first.

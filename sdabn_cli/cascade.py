@@ -148,11 +148,16 @@ def segment(segmenter: nn.Module, image: Tensor) -> Tensor:
     return logits[..., :height, :width]
 
 
-def stride_of(segmenter: nn.Module) -> int:
-    """What height and width of a segmenter's images must be multiples of."""
-    stride = getattr(segmenter, "stride", DEFAULT_STRIDE)
+def stride_of(network: nn.Module, default: int = DEFAULT_STRIDE) -> int:
+    """The stride that a network declares; see ``contracts``.
+
+    Args:
+        network: A segmenter or a denoiser.
+        default: The stride of one that declares none; the default's is that of segmenters.
+    """
+    stride = getattr(network, "stride", default)
     # A bare convolution has torch's own attribute of this name, which is a pair.
-    return stride if isinstance(stride, int) else DEFAULT_STRIDE
+    return stride if isinstance(stride, int) else default
 
 
 def one_hot(labels: Tensor, num_classes: int) -> Tensor:

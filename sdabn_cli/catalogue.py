@@ -64,7 +64,7 @@ def _listed(plugin: Plugin, name: str) -> dict[str, Any]:
             "classes": description.classes,
             "noise": description.noise,
         }
-        files = [directory / network.weights for network in description.networks()]
+        files = {directory / network.weights for network in description.networks()}
         row["megabytes"] = _megabytes(path.stat().st_size for path in files)
     except SdabnError as error:
         row["broken"] = error.problem

@@ -72,6 +72,22 @@ class Description(_Part):
         for unit in self.units:
             yield from (unit.segmenter, unit.denoiser)
 
+    def apart(self) -> Description:
+        """The same cascade with a file for every network, also where some share one."""
+        copied = self.model_copy(deep=True)
+        named = {network.weights for network in copied.networks()}
+        met: set[str] = set()
+        for number, network in enumerate(copied.networks()):
+            name = network.weights
+            if name in met:
+                name = f"{'sd'[number % 2]}{number // 2 + 1}.safetensors"
+                while name in named:
+                    name = f"own-{name}"
+            named.add(name)
+            met.add(name)
+            network.weights = name
+        return copied
+
     def first(self, units: int | None) -> Description:
         """The same cascade, of its first units only; None keeps all."""
         return self.model_copy(update={"units": self.units[:units]})

@@ -30,6 +30,9 @@ OVERLAP = 128
 #: Least side of a tile; a network that does not fit the memory with it does not fit at all.
 SMALLEST = 64
 
+#: How many times larger tiles of denoisers with a stride are at most.
+LARGER = 4
+
 #: Side of the tiles of networks that do not fit as a whole, if the memory allows that. A fixed one,
 #: so that more free memory does not change the result.
 SIDE = 1536
@@ -71,7 +74,8 @@ class Executor:
 
     Attributes:
         compute: Device and precision.
-        tile: Side of the tiles of denoisers that are exact in tiles; halved where it does not fit.
+        tile: Side of the tiles of denoisers that are exact in tiles, in strides of theirs up to
+            ``LARGER``; halved where it does not fit.
         budget: Bytes that this process may hold; None asks the machine.
     """
 
@@ -190,10 +194,13 @@ class Executor:
 
         halo = getattr(denoiser, "receptive_field", None)
         if halo is not None:
+            step = stride_of(denoiser, default=1)
+            # What works at every other pixel needs a quarter of the memory.
+            larger = min(step, LARGER)
 
             def attempt(side: int) -> OwnPlane:
                 with workspace.filling(noisy.shape) as estimate:
-                    return _in_tiles(look, estimate, side, halo)
+                    return _in_tiles(look, estimate, max(side * larger, step), halo, step)
 
             estimate, self.tile = self._retry(self.tile, SMALLEST, attempt)
             return estimate
@@ -257,11 +264,11 @@ class Executor:
 
 
 def _in_tiles(
-    look: Callable[[Window], Tensor], estimate: OwnPlane, side: int, halo: int
+    look: Callable[[Window], Tensor], estimate: OwnPlane, side: int, halo: int, step: int
 ) -> OwnPlane:
     """Fill an estimate with tiles that see a halo."""
     _, height, width = estimate.shape
-    for tile in tiling.tiles(height, width, side=side, halo=halo):
+    for tile in tiling.tiles(height, width, side=side, halo=halo, step=step):
         estimate.write(tile.window, look(tile.seen)[(..., *tile.inside)])
     return estimate
 

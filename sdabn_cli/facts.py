@@ -74,12 +74,12 @@ def _of_network(
         stride = stride_of(module)
     else:
         module = networks.build_denoiser(name, options, condition_channels=num_classes)
-        stride = 1
+        stride = stride_of(module, default=1)
     reach = getattr(module, "receptive_field", None)
     return {
         "classes": num_classes,
         "parameters": networks.count_parameters(module),
-        "stride": stride if kind == "segmenter" else None,
+        "stride": stride if kind == "segmenter" or stride > 1 else None,
         "receptive_field": "the whole image" if reach is None else reach,
         "multiply_adds_per_pixel": _cost(module, kind, name, num_classes, stride),
     }

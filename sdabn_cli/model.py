@@ -122,6 +122,8 @@ def save(
 ) -> None:
     """Write a model; ``cascade.json`` comes last, so a half-written model is never taken for one.
 
+    Networks with equal weights share a file.
+
     Args:
         directory: Where to.
         description: With the file names as keys of ``weights``; the hashes are filled in.
@@ -131,8 +133,13 @@ def save(
     for name, tensors in weights.items():
         networks.save_weights(directory / name, tensors)
     filled = description.model_copy(deep=True)
+    files: dict[str, str] = {}
     for network in filled.networks():
         network.sha256 = sha256_of(directory / network.weights)
+        file = files.setdefault(network.sha256, network.weights)
+        if file != network.weights:
+            (directory / network.weights).unlink()
+            network.weights = file
     text = filled.model_dump_json(indent=2) + "\n"
     write_atomically(directory / DESCRIPTION, lambda file: file.write(text.encode()))
 

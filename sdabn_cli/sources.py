@@ -39,7 +39,7 @@ class Source:
             SdabnError: If they cannot be downloaded.
         """
         if self.commit is not None:
-            files = [network.weights for network in self.description.networks()]
+            files = list({network.weights: None for network in self.description.networks()})
             self.commit.fetch(files, most=hub.MOST_WEIGHTS)
 
 

@@ -25,7 +25,7 @@ class Tile(NamedTuple):
     inside: Window
 
 
-def tiles(height: int, width: int, *, side: int, halo: int = 0) -> Iterator[Tile]:
+def tiles(height: int, width: int, *, side: int, halo: int = 0, step: int = 1) -> Iterator[Tile]:
     """Cut an image into tiles of about equal size, side by side.
 
     A network that looks ``halo`` pixels around itself gives for every tile exactly what it would
@@ -34,11 +34,13 @@ def tiles(height: int, width: int, *, side: int, halo: int = 0) -> Iterator[Tile
     Args:
         height: Of the image.
         width: Of the image.
-        side: Largest side of a tile.
-        halo: Pixels that are seen around a tile.
+        side: Largest side of a tile, at least ``step``.
+        halo: Pixels that are seen around a tile, or up to ``step`` more.
+        step: What all tiles, and what is seen of them, begin at multiples of.
     """
-    for rows in _spans(height, side):
-        for columns in _spans(width, side):
+    halo = -(-halo // step) * step
+    for rows in _spans(height, side, step):
+        for columns in _spans(width, side, step):
             top, left = _with_halo(rows, height, halo), _with_halo(columns, width, halo)
             yield Tile((rows, columns), (top, left), (_from(rows, top), _from(columns, left)))
 
@@ -99,12 +101,12 @@ def _ramp(span: slice, length: int, overlap: int) -> Tensor:
     return (torch.minimum(rise, fall) / max(overlap, 1)).clamp(max=1.0)
 
 
-def _spans(length: int, side: int) -> list[slice]:
-    """Cut a length into about equal parts no longer than a side."""
-    count = -(-length // side)
-    return [
-        slice(length * number // count, length * (number + 1) // count) for number in range(count)
-    ]
+def _spans(length: int, side: int, step: int) -> list[slice]:
+    """Cut a length into about equal parts no longer than a side, at multiples of a step."""
+    steps = -(-length // step)
+    count = -(-steps // (side // step))
+    cuts = [steps * number // count * step for number in range(count)]
+    return [slice(start, stop) for start, stop in zip(cuts, [*cuts[1:], length], strict=True)]
 
 
 def _with_halo(span: slice, length: int, halo: int) -> slice:

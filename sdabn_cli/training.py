@@ -222,6 +222,9 @@ def starting_network(training: Training, stage: Stage) -> nn.Module:
     earlier = recipe.starts_from(stage)
     if earlier:
         networks.load_weights(network, training.run.stage(earlier).weights)
+        # The image of D_1 is one image, that of D_2 the sum of two.
+        if stage.id == "d2" and hasattr(network, "halve_input"):
+            network.halve_input()
     else:
         initial.start(network, recipe, training.run, stage.kind)
     return network

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from fixtures_api import EXACT, expected
-from fixtures_cli import files, picture
+from fixtures_cli import files, picture, save_model
 
 import sdabn_cli
 from sdabn_cli import networks
@@ -85,6 +85,28 @@ def test_a_model_is_copied_by_its_name(directory):
     assert (told["source"], told["units"]) == (str(directory), 1)
     for name in told["networks"]:
         assert Path("mine", name).read_bytes() == (directory / name).read_bytes()
+
+
+def test_networks_with_equal_weights_share_a_file_until_they_are_trained_apart(tiny_plugins):
+    save_model(Path("three"), units=3)  # its last two denoisers are equal
+    before = sdabn_cli.load("three", **EXACT)
+    assert files(Path("three")) == {
+        "cascade.json",
+        *(f"{n}.safetensors" for n in "s1 d1 s2 d2 s3".split()),
+    }
+    assert np.array_equal(
+        before(picture()).denoised, sdabn_cli.load("three", **EXACT)(picture()).denoised
+    )
+
+    before.cascade.units[2].denoiser.conv.bias.data += 0.25
+    sdabn_cli.save(before, "apart")
+    sdabn_cli.save("apart", "copied")
+
+    bias = [networks.read_weights(Path("copied", f"d{n}.safetensors"))["conv.bias"] for n in (2, 3)]
+    assert torch.equal(bias[1], bias[0] + 0.25)
+    assert np.array_equal(
+        sdabn_cli.load("copied", **EXACT)(picture()).denoised, before(picture()).denoised
+    )
 
 
 def test_a_dry_run_says_what_would_be_saved(model):

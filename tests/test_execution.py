@@ -61,9 +61,10 @@ class Local(Mean):
         return 0.5 * image
 
 
-def ddfn(blocks: int = 2, *, channels: int = CLASSES) -> nn.Module:
+def ddfn(blocks: int = 2, *, channels: int = CLASSES, unshuffle: int = 1) -> nn.Module:
     """A DDFN whose every weight and bias matters; fresh ones return almost nothing."""
-    network = networks.build_denoiser("ddfn", {"blocks": blocks}, condition_channels=channels)
+    options = {"blocks": blocks, "unshuffle": unshuffle}
+    network = networks.build_denoiser("ddfn", options, condition_channels=channels)
     for name, parameter in network.named_parameters():
         if name.endswith("bias"):
             nn.init.normal_(parameter, std=0.1)
@@ -98,6 +99,22 @@ def assert_equal(network: Cascade, executor: Executor, image: Tensor, **given: T
 @pytest.mark.parametrize("tile", [16, 33, 60])
 def test_denoising_in_tiles_is_denoising_the_whole_image(size, tile):
     assert_equal(cascade(ddfn(), ddfn(), None), Executor(CPU, tile), torch.rand(1, 3, *size))
+
+
+@pytest.mark.parametrize("stride", [2, 3])
+@pytest.mark.parametrize("size", [(45, 61), (7, 101)])
+def test_tiles_of_a_denoiser_with_a_stride_begin_at_multiples_of_it(stride, size):
+    network = cascade(ddfn(1, unshuffle=stride), ddfn(1), None)
+
+    assert_equal(network, Executor(CPU, 8), torch.rand(1, 3, *size))
+
+    class Undeclared(nn.Module):
+        receptive_field = network.units[0].denoiser.receptive_field
+        forward = network.units[0].denoiser.forward
+
+    network.units[0].denoiser = Undeclared()
+    with pytest.raises(AssertionError, match="not close"):
+        assert_equal(network, Executor(CPU, 8), torch.rand(1, 3, *size))
 
 
 def test_tiles_are_exact_for_the_papers_depth():

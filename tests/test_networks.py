@@ -11,6 +11,10 @@ from torch import nn
 from sdabn_cli import model, networks
 from sdabn_cli.cascade import Cascade, Unit
 from sdabn_cli.errors import SdabnError
+from sdabn_plugins.ddfn import build
+
+#: What is not the paper's.
+OPTIONS = {"gate": "true", "unshuffle": "2", "margin": "2", "noise_maps": "true"}
 
 
 def ddfn(channels: int, **options: str) -> nn.Module:
@@ -99,6 +103,63 @@ def test_a_gated_ddfn_learns_to_leave_an_image_without_noise_alone():
 
     # Made anew by so small a network, noise as white as this is lost.
     assert loss < 1e-3
+
+
+def test_an_unshuffled_ddfn_sees_the_pixels_of_every_square_as_channels():
+    torch.manual_seed(0)
+    network = ddfn(2, unshuffle="2", blocks="1")
+    plain = build(in_channels=12, blocks=1, condition_channels=2)
+    plain.load_state_dict(network.state_dict())
+    image, condition = torch.rand(1, 3, 12, 16), torch.rand(1, 2, 12, 16)
+    corners = [(0, 0), (0, 1), (1, 0), (1, 1)]
+    channels = [image[:, c : c + 1, i::2, j::2] for c in range(3) for i, j in corners]
+    means = sum(condition[..., i::2, j::2] for i, j in corners) / 4
+
+    made = plain(torch.cat(channels, 1), means)
+    estimate = network(image, condition)
+
+    for number, (i, j) in enumerate(corners):
+        torch.testing.assert_close(estimate[..., i::2, j::2], made[:, number::4])
+
+
+def test_an_unshuffled_ddfn_repeats_the_edge_of_an_odd_image():
+    network = ddfn(2, unshuffle="3", blocks="1", gate="true", margin="3")
+    image, condition = torch.rand(1, 3, 13, 11), torch.rand(1, 2, 13, 11)
+    rows, columns = [*range(13), 12, 12], [*range(11), 10]
+    whole = network(image[:, :, rows][..., columns], condition[:, :, rows][..., columns])
+
+    assert torch.equal(network(image, condition), whole[..., :13, :11])
+
+
+def test_a_wider_ddfn_has_more_of_everything_but_of_the_condition():
+    # Counted by hand for one block: features, block (squeeze, four convolutions, fuse), last layer.
+    features = 2 * (3 * 9 * 4 + 4) + 2 * (4 * 9 * 4 + 4)
+    block = 16 * 16 + 16 + 2 * (16 * 9 * 4 + 4) + 2 * (4 * 9 * 2 + 2) + 12 * 4 + 4
+
+    assert networks.count_parameters(ddfn(0, width="16", blocks="1")) == features + block + 20 * 3
+
+
+def test_a_width_that_cannot_be_divided_is_refused():
+    with pytest.raises(SdabnError, match="width must be a multiple of 8, not 20"):
+        ddfn(2, width="20")
+
+
+@pytest.mark.parametrize("options", [{}, OPTIONS])
+def test_ddfn_makes_of_an_image_what_it_made_of_half_of_it(options):
+    torch.manual_seed(0)
+    network = ddfn(2, **options)
+    nn.init.normal_(network.reconstruct.weight, std=0.1)
+    image, condition = torch.rand(1, 3, 20, 24), torch.rand(1, 2, 20, 24)
+    expected = network(image, condition)
+
+    network.halve_input()
+
+    torch.testing.assert_close(network(2 * image, condition), expected)
+
+
+def test_squares_that_are_too_large_are_refused():
+    with pytest.raises(SdabnError, match="unshuffle must be from 1 to 4, not 0"):
+        ddfn(2, unshuffle="0")
 
 
 def test_the_first_estimate_of_a_fresh_ddfn_is_almost_black():

@@ -26,6 +26,22 @@ def test_tiles_side_by_side_cover_every_pixel_once_and_see_their_halo(size, side
     assert bool((count == 1).all())
 
 
+@pytest.mark.parametrize(("side", "step"), [(16, 4), (18, 4), (7, 7), (100, 2)])
+def test_tiles_and_what_they_see_begin_at_multiples_of_a_step(side, step):
+    height, width = 45, 61
+    count = torch.zeros(height, width)
+
+    for tile in tiling.tiles(height, width, side=side, halo=5, step=step):
+        count[tile.window] += 1
+        for window, seen, length in zip(tile.window, tile.seen, (height, width), strict=True):
+            assert window.start % step == seen.start % step == 0
+            assert 0 < window.stop - window.start <= side
+            assert seen.start <= max(0, window.start - 5)
+            assert seen.stop >= min(length, window.stop + 5)
+
+    assert bool((count == 1).all())
+
+
 @pytest.mark.parametrize("size", [(64, 96), (200, 104), (32, 400)])
 @pytest.mark.parametrize("side", [32, 64, 512])
 def test_the_weights_of_blended_tiles_add_up_to_one(size, side):

@@ -131,6 +131,18 @@ def test_a_denoiser_starts_from_the_one_before_where_the_recipe_asks_for_it(open
     assert [plan["starts_from"] for plan in plan_of(job)] == [None, "s0", None, "s1", "d1"]
 
 
+def test_d2_begins_as_d1_on_the_mean_of_its_two_images_and_d3_as_d2(opened):
+    job = opened(*STILL, "units=3", "denoise.from_previous=true", "denoiser=ddfn:blocks=1")
+
+    train(job, "s0", "s1", "d1", "s2", "d2", "s3", "d3")
+
+    d1, d2, d3 = (finished_network(job, id_) for id_ in ("d1", "d2", "d3"))
+    image, condition = torch.rand(1, 3, 16, 16), torch.rand(1, 11, 16, 16)
+    torch.testing.assert_close(d2(2 * image, condition), d1(image, condition))
+    assert not torch.allclose(d2(image, condition), d1(image, condition), rtol=0.1)
+    assert torch.equal(d3(image, condition), d2(image, condition))
+
+
 def plan_of(job: Training) -> list[dict[str, object]]:
     """The stages as ``--dry-run`` shows them."""
     return describe(job.recipe, job.run, stages(job.recipe.units))["stages"]

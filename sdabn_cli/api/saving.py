@@ -12,7 +12,7 @@ from sdabn_cli import export, networks, sources
 from sdabn_cli import model as models
 from sdabn_cli.api.checking import checked
 from sdabn_cli.api.loaded import LoadedModel
-from sdabn_cli.description import DESCRIPTION, check_weights
+from sdabn_cli.description import DESCRIPTION, Description, check_weights
 from sdabn_cli.errors import SdabnError, did_you_mean
 from sdabn_cli.inputs import check_output
 from sdabn_cli.sources import Source
@@ -62,9 +62,11 @@ def save(
     told = {"model": str(output), "format": format, "dry_run": dry_run, "source": given.name,
             "units": len(given.description.units)}  # fmt: skip
     if format == "sdabn":
-        weights = _weights(given, half=half, only_names=dry_run)
+        # In memory, networks that share a file may have been trained apart.
+        own = given.description.apart() if isinstance(given, LoadedModel) else given.description
+        weights = _weights(given, own, half=half, only_names=dry_run)
         if not dry_run:
-            models.save(output, given.description, weights)
+            models.save(output, own, weights)
         return told | {"networks": list(weights)}
     if dry_run:
         return told
@@ -80,28 +82,28 @@ def _given(given: LoadedModel | str | Path, units: int | None) -> LoadedModel | 
 
 
 def _weights(
-    given: LoadedModel | Source, *, half: bool, only_names: bool
+    given: LoadedModel | Source, description: Description, *, half: bool, only_names: bool
 ) -> dict[str, dict[str, Tensor]]:
     """State dict of every network by the name of its file; empty ones if only names are needed."""
-    if isinstance(given, LoadedModel):
-        if only_names:
-            return {network.weights: {} for network in given.description.networks()}
-        return _weights_in_memory(given, half=half)
-    if not only_names:
-        given.fetch()
-    for network in given.description.networks():
-        check_weights(given.directory, network)
-    files = [network.weights for network in given.description.networks()]
+    files = list({network.weights: None for network in description.networks()})
+    if isinstance(given, Source):
+        if not only_names:
+            given.fetch()
+        for network in description.networks():
+            check_weights(given.directory, network)
     if only_names:
         return {name: {} for name in files}
+    if isinstance(given, LoadedModel):
+        return _weights_in_memory(given, files, half=half)
     stored = {name: networks.read_weights(given.directory / name) for name in files}
     return {name: models.halve(w) if half else w for name, w in stored.items()}
 
 
-def _weights_in_memory(given: LoadedModel, *, half: bool) -> dict[str, dict[str, Tensor]]:
+def _weights_in_memory(
+    given: LoadedModel, files: list[str], *, half: bool
+) -> dict[str, dict[str, Tensor]]:
     modules = [m for unit in given.cascade.units for m in (unit.segmenter, unit.denoiser)]
     weights = [networks.weights_of(module) for module in modules]
-    files = [network.weights for network in given.description.networks()]
     smaller = models.halve if half else models.compact
     return {name: smaller(w) for name, w in zip(files, weights, strict=True)}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from sdabn_cli.cascade import stride_of
 from sdabn_cli.errors import SdabnError
 from sdabn_cli.testing import modules, reach
 from sdabn_cli.testing.modules import SIDE
@@ -149,8 +150,28 @@ def its_receptive_field_is_true(subject: Subject) -> None:
         return module(stacked[:, :3], stacked[:, 3:] if guided else None)
 
     module = _build(subject)
-    reach.check_receptive_field(module, run, channels=3 + guided)
-    reach.check_tiles(module, run, channels=3 + guided)
+    stride = stride_of(module, default=1)
+    require(stride >= 1, f"stride is {stride}: parts of an image begin at multiples of it")
+    reach.check_receptive_field(module, run, channels=3 + guided, stride=stride)
+    reach.check_tiles(module, run, channels=3 + guided, stride=stride)
+
+
+@torch.no_grad()
+def halving_its_input_is_true(subject: Subject) -> None:
+    """After ``halve_input`` it makes of an image what it made of half of it."""
+    module = _build(subject).eval()
+    if not hasattr(module, "halve_input"):
+        raise NotApplicable("it has no method halve_input")
+    image = random(1, 3, SIDE, SIDE)
+    expected = _run(module, image)
+    module.halve_input()
+    estimate = _run(module, 2 * image)
+    difference = float((estimate - expected).abs().max())
+    require(
+        modules.alike(estimate, expected),
+        f"after halve_input its estimate of twice an image differs by {difference:.2g} from that "
+        "of the image before",
+    )
 
 
 CHECKS = (
@@ -167,4 +188,5 @@ CHECKS = (
     its_weights_survive_safetensors,
     it_runs_in_bfloat16,
     its_receptive_field_is_true,
+    halving_its_input_is_true,
 )

@@ -54,8 +54,10 @@ def _check_reach(module: nn.Module, run: Run, image: Tensor, middle: int, reach:
 
 
 @torch.no_grad()
-def check_tiles(module: nn.Module, run: Run, *, channels: int = 3) -> None:
+def check_tiles(module: nn.Module, run: Run, *, channels: int = 3, stride: int = 1) -> None:
     """A part of an image, cut anywhere with the declared field around it, gives the same result.
+
+    Anywhere is at multiples of the stride.
 
     Pooling sees no further than its window, but where its windows lie depends on the cut.
 
@@ -63,11 +65,13 @@ def check_tiles(module: nn.Module, run: Run, *, channels: int = 3) -> None:
         module: The network; it declares its receptive field.
         run: Runs it.
         channels: Channels of its input.
+        stride: What every part begins at a multiple of.
     """
-    reach, side = module.receptive_field, SIDE // 2
-    image = random(1, channels, *(2 * reach + side + room for room in (24, 16)))
+    reach, side = -(-module.receptive_field // stride) * stride, SIDE // 2
+    image = random(1, channels, *(2 * reach + side + room * stride for room in (24, 16)))
     whole = run(module.eval(), image)
     for top, left in ((5, 3), (10, 7), (12, 14)):
+        top, left = top * stride, left * stride
         part = run(module, image[..., top : top + side + 2 * reach, left : left + side + 2 * reach])
         inner = part[..., reach : reach + side, reach : reach + side]
         rows = slice(top + reach, top + reach + side)
