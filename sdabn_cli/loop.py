@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from sdabn_cli import data, journal, networks
+from sdabn_cli.averaging import WeightAverage
 from sdabn_cli.cascade import Frozen
 from sdabn_cli.errors import NotFinite, SdabnError, Stopped
 from sdabn_cli.finiteness import Finiteness
@@ -64,6 +65,7 @@ class StageLoop:
         if training.recipe.cuda_graphs and on_one_gpu:
             self._recorded = RecordedStep(network)
         self._optimizer = build_optimizer(network, self._settings)
+        self._average = WeightAverage(network, self._settings.ema) if self._settings.ema else None
         self._task = task_of(stage, self._settings, prefix, training.compute, critic)
         self._validation = Validation(training, stage, network, prefix)
         self._directory = training.run.stage(stage)
@@ -111,6 +113,8 @@ class StageLoop:
         try:
             self._network.load_state_dict(state["network"])
             self._optimizer.load_state_dict(state["optimizer"])
+            if self._average is not None:
+                self._average.load_state_dict(state["average"])
         except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise SdabnError(
                 f"The training state in {self._directory.path} is of another network or "
@@ -162,9 +166,9 @@ class StageLoop:
         self._finiteness.require_network(self.step)
         if self._judge.best_step == self.step:
             self._directory.drop_best()
-        self._directory.finish(
-            networks.weights_of(self._network), hand_on=self._settings.finish_with
-        )
+        with self._averaged():
+            weights = networks.weights_of(self._network)
+        self._directory.finish(weights, hand_on=self._settings.finish_with)
 
     @property
     def _is_last(self) -> bool:
@@ -240,7 +244,13 @@ class StageLoop:
                 "crop, or for a batch computed in parts (accumulate).",
             ) from error
         self._optimizer.step()
+        if self._average is not None:
+            self._average.update(self.step)
         return loss
+
+    def _averaged(self) -> contextlib.AbstractContextManager[None]:
+        """Within it the network has the weights that count: the average, if one is kept."""
+        return contextlib.nullcontext() if self._average is None else self._average.in_place()
 
     def _trial(self, batch: data.Sample) -> Tensor:
         """Loss of a part of this process's share of a batch."""
@@ -305,13 +315,14 @@ class StageLoop:
         self._clock, self._clock_step, self._data_wait = time.perf_counter(), self.step, 0.0
 
     def _validate(self) -> None:
-        try:
-            figures = self._validation.run(self.step, self._events, interrupt=self._interrupt)
-        except NotFinite as error:
-            raise self._finiteness.of_validation(self.step) from error
-        better = self._judge.judge(self.step, figures[METRIC[self._stage.kind]])
-        if better and not self._is_last and self._processes.is_main:
-            self._directory.save_best(networks.weights_of(self._network))
+        with self._averaged():
+            try:
+                figures = self._validation.run(self.step, self._events, interrupt=self._interrupt)
+            except NotFinite as error:
+                raise self._finiteness.of_validation(self.step) from error
+            better = self._judge.judge(self.step, figures[METRIC[self._stage.kind]])
+            if better and not self._is_last and self._processes.is_main:
+                self._directory.save_best(networks.weights_of(self._network))
         # The log comes last: a validation that stands there is not repeated.
         entry = {"step": self.step, "validation": figures, "seconds": self.seconds}
         self._record(entry, figures, "validation/")
@@ -333,6 +344,7 @@ class StageLoop:
                     "lap_step": self._lap_step,
                     "network": self._network.state_dict(),
                     "optimizer": self._optimizer.state_dict(),
+                    "average": {} if self._average is None else self._average.state_dict(),
                 }
             )
 

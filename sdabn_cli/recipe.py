@@ -66,6 +66,9 @@ class StageSettings(Settings):
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     """Of SGD."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Decay of a running average of the weights, such as 0.999, that is validated and handed on in
+    their place; 0 keeps none."""
     log_every: Positive = 20
     save_every: Positive = 100
     validate_every: Positive | None = None

@@ -24,7 +24,11 @@ KINDS = {
     "lap_step": int,
     "network": dict,
     "optimizer": dict,
+    "average": dict,
 }
+
+#: What versions of sdabn before these keys have left out.
+ABSENT = {"average": {}}
 
 
 def save(folder: Path, state: Mapping[str, Any]) -> None:
@@ -73,6 +77,7 @@ def _read(path: Path) -> dict[str, Any] | None:
         return None
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
+        state = ABSENT | state
     except Exception:  # it is an archive, but holds something else
         return None
     return state if _is_complete(state) else None

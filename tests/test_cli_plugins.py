@@ -161,6 +161,14 @@ def test_check_of_a_plugin_that_does_not_load_fails_without_a_traceback(third_pa
     assert all("of odd-dist 1.0 does not load: OSError: 5" in reason for reason in reasons)
 
 
+def test_check_says_once_why_nothing_builds():
+    result = sdabn("plugins", "check", "ddfn:unshuffle=9", "--kind", "denoiser")
+
+    assert result.exit_code == 1
+    assert result.stderr.count("unshuffle must be from 1 to 4, not 9") == 1
+    assert "failed  it runs in bfloat16: as above" in result.stderr
+
+
 def test_check_with_data_looks_into_the_data(camvid_tree):
     without = json.loads(sdabn("plugins", "check", "camvid", "--json").stdout)["checks"]
     right = sdabn("plugins", "check", "camvid", "--data", camvid_tree, "--json")
