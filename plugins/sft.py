@@ -88,8 +88,8 @@ class GuidedDenoiser(nn.Module):
         convolutions, exact = _convolutions_of_features(denoiser, in_channels, self.stride)
         if not convolutions:
             raise ValueError(
-                f"the denoiser {type(denoiser).__name__} has no convolution of features that a "
-                "condition could modulate"
+                f"the denoiser {type(denoiser).__name__} has no convolution of features in the "
+                "image's proportions that a condition could modulate"
             )
         # A condition that is resampled to maps of other sizes lies differently in every tile.
         self.receptive_field = getattr(denoiser, "receptive_field", None) if exact else None

@@ -17,7 +17,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
 class WeightAverage:
-    """The exponential moving average of a network's parameters.
+    """The exponential moving average of a network's parameters that are trained.
 
     Buffers are not averaged: batch norm's statistics are running averages already.
 
@@ -30,7 +30,11 @@ class WeightAverage:
 
     def __init__(self, network: nn.Module, decay: float) -> None:
         self._network, self._decay = network, decay
-        self._average = {name: p.detach().clone() for name, p in network.named_parameters()}
+        self._average = {
+            name: parameter.detach().clone()
+            for name, parameter in network.named_parameters()
+            if parameter.requires_grad
+        }
 
     @torch.no_grad()
     def update(self, step: int) -> None:
@@ -68,7 +72,9 @@ class WeightAverage:
             average.copy_(state[name])
 
     def _parameters(self) -> dict[str, nn.Parameter]:
-        return dict(self._network.named_parameters())
+        """Those of the network that are averaged, in the order of the average."""
+        parameters = dict(self._network.named_parameters())
+        return {name: parameters[name] for name in self._average}
 
     @torch.no_grad()
     def _set(self, values: Mapping[str, Tensor]) -> None:

@@ -157,7 +157,7 @@ def stride_of(network: nn.Module, default: int = DEFAULT_STRIDE) -> int:
     """
     stride = getattr(network, "stride", default)
     # A bare convolution has torch's own attribute of this name, which is a pair.
-    return stride if isinstance(stride, int) else default
+    return stride if isinstance(stride, int) and stride > 0 else default
 
 
 def one_hot(labels: Tensor, num_classes: int) -> Tensor:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,7 +73,7 @@ def _listed(plugin: Plugin, name: str) -> dict[str, Any]:
     return row
 
 
-def _megabytes(sizes: Iterator[int]) -> float:
+def _megabytes(sizes: Iterable[int]) -> float:
     return round(sum(sizes) / 1e6, 1)
 
 
@@ -127,7 +127,9 @@ def describe(name: str, count: Counter) -> dict[str, Any]:
         "format": description.format,
         "units": units,
         "parameters": None if None in parameters else sum(parameters),
-        "megabytes": _megabytes(network["bytes"] or 0 for network in networks),
+        "megabytes": _megabytes(
+            {network["weights"]: network["bytes"] or 0 for network in networks}.values()
+        ),
         "classes": [
             {"id": number, "name": name, "colour": list(colour)}
             for number, (name, colour) in enumerate(

@@ -55,10 +55,10 @@ class Segmenter(Protocol):
 class Denoiser(Protocol):
     """An ``nn.Module``. May declare ``receptive_field``: pixels to each side, None if global.
 
-    And ``stride`` (default 1), the phase of what it does: all parts of an image that it is given
-    begin at multiples of it. May have a method ``halve_input()``, which changes its weights so that
-    it makes of every image what it made of half of it. A D_2 that starts from D_1 begins so as D_1
-    on the mean of the noisy image and its estimate, where it would be given twice what it knows.
+    And with it ``stride`` (default 1), the phase of what it does: all parts of an image that it is
+    given begin at multiples of it. May have a method ``halve_input()``, which changes its weights
+    so that it makes of every image what it made of half of it. A D_2 that starts from D_1 begins so
+    as D_1 on the mean of the noisy image and its estimate; else it is given twice what it knows.
     """
 
     def __call__(self, image: Tensor, condition: Tensor | None) -> Tensor:

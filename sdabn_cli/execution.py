@@ -200,9 +200,10 @@ class Executor:
 
             def attempt(side: int) -> OwnPlane:
                 with workspace.filling(noisy.shape) as estimate:
-                    return _in_tiles(look, estimate, max(side * larger, step), halo, step)
+                    return _in_tiles(look, estimate, max(side, step), halo, step)
 
-            estimate, self.tile = self._retry(self.tile, SMALLEST, attempt)
+            estimate, side = self._retry(self.tile * larger, SMALLEST, attempt)
+            self.tile = side // larger
             return estimate
         _, height, width = noisy.shape
         largest = self._largest(denoiser, height * width, (3, guide.channels), EXAMPLE)

@@ -1,4 +1,7 @@
-"""A finished cascade as a directory: ``cascade.json`` and one safetensors file a network."""
+"""A finished cascade as a directory: ``cascade.json`` and one safetensors file a network.
+
+Networks with equal weights share a file.
+"""
 
 from __future__ import annotations
 
@@ -119,15 +122,16 @@ def save(
     directory: Path,
     description: Description,
     weights: dict[str, dict[str, torch.Tensor]],
-) -> None:
+) -> list[str]:
     """Write a model; ``cascade.json`` comes last, so a half-written model is never taken for one.
-
-    Networks with equal weights share a file.
 
     Args:
         directory: Where to.
         description: With the file names as keys of ``weights``; the hashes are filled in.
         weights: State dict of every network by file name.
+
+    Returns:
+        The names of the files of weights, fewer than the networks where some have equal weights.
     """
     (directory / DESCRIPTION).unlink(missing_ok=True)
     for name, tensors in weights.items():
@@ -142,6 +146,7 @@ def save(
             network.weights = file
     text = filled.model_dump_json(indent=2) + "\n"
     write_atomically(directory / DESCRIPTION, lambda file: file.write(text.encode()))
+    return list(files.values())
 
 
 def halve(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

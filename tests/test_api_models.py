@@ -98,6 +98,9 @@ def test_networks_with_equal_weights_share_a_file_until_they_are_trained_apart(t
         before(picture()).denoised, sdabn_cli.load("three", **EXACT)(picture()).denoised
     )
 
+    told = sdabn_cli.save(before, "again")
+    assert {"cascade.json", *told["networks"]} == files(Path("again")) == files(Path("three"))
+
     before.cascade.units[2].denoiser.conv.bias.data += 0.25
     sdabn_cli.save(before, "apart")
     sdabn_cli.save("apart", "copied")

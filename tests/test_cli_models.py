@@ -15,6 +15,8 @@ import pytest
 from fixtures_cli import SHIPPED_MODEL, assert_refused, files, flat, save_model, save_picture, sdabn
 from test_cli import modules_after
 
+from sdabn_cli import networks
+from sdabn_cli.model import Description, save
 from sdabn_plugins.camvid import CLASSES, PALETTE
 
 CARD = "---\nlicense: cc-by-4.0\ntags: [tiny]\n---\n\n# Tiny\n\nlicense: none of this\n"
@@ -128,6 +130,29 @@ def test_a_name_of_two_distributions_is_listed_as_it_must_be_written(register):
 
 def test_listing_models_imports_no_torch():
     assert modules_after("models", "list").isdisjoint({"torch", "timm", "numpy"})
+
+
+def test_a_file_that_networks_share_counts_once():
+    segmenter = networks.build_segmenter("hrnet", {}, num_classes=11)
+    denoiser = networks.build_denoiser("ddfn", {"blocks": 1}, condition_channels=11)
+    units, weights = [], {}
+    for number in (1, 2):
+        s, d = f"s{number}.safetensors", f"d{number}.safetensors"
+        weights |= {s: networks.weights_of(segmenter), d: networks.weights_of(denoiser)}
+        units.append(
+            {
+                "segmenter": {"plugin": "hrnet", "weights": s},
+                "denoiser": {"plugin": "ddfn", "options": {"blocks": "1"}, "weights": d},
+            }
+        )
+    described = Description(
+        units=units, classes=list(CLASSES), palette=list(PALETTE), noise="gaussian:sigma=25"
+    )
+    save(Path("twice"), described, weights)
+
+    assert files(Path("twice")) == {"cascade.json", "s1.safetensors", "d1.safetensors"}
+    size = sum(path.stat().st_size for path in Path("twice").glob("*.safetensors"))
+    assert shown("./twice")["megabytes"] == round(size / 1e6, 1) > 15
 
 
 def test_a_model_is_shown_with_everything_that_is_known_of_it(model):

@@ -48,10 +48,16 @@ def test_show_tells_a_denoisers_size_reach_and_cost():
     assert facts["options"] == [
         {"name": "blocks", "type": "int", "default": "8",
          "help": "Number of fusion blocks, at least 1; 8 is the paper's."},
+        {"name": "width", "type": "int", "default": "32",
+         "help": "Channels of the first features, a multiple of 8; 32 is the paper's."},
         {"name": "margin", "type": "int", "default": "0",
          "help": "Pixels repeated at every edge, from 0, the paper's, to 8."},
         {"name": "gate", "type": "bool", "default": "False",
          "help": "Whether the image itself may stay, weighted for every pixel."},
+        {"name": "unshuffle", "type": "int", "default": "1",
+         "help": "Side of the squares of pixels that share a position, from 1, the paper's, to 4."},
+        {"name": "noise_maps", "type": "bool", "default": "False",
+         "help": "Whether maps of the noise's strength are part of the condition."},
     ]  # fmt: skip
 
 

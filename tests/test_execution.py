@@ -258,6 +258,20 @@ def test_where_memory_runs_out_smaller_tiles_are_tried(kind):
         assert executor.tile == 64  # and the next image begins there
 
 
+def test_tiles_of_a_denoiser_with_a_stride_become_as_small_as_those_of_others():
+    network = cascade(Local(fails_above=100))
+    network.units[0].denoiser.stride = 4
+    executor = Executor(CPU, 200)
+
+    with executor.workspace() as workspace:
+        list(executor.run(network, MemoryPlane(torch.rand(1, 3, 150, 930)), workspace))
+
+    seen = network.units[0].denoiser.seen
+    assert seen[0] == (150, 468)  # two tiles of at most 4 x 200, and their halo
+    assert max(seen[-1]) <= 64 + 2 * 4
+    assert executor.tile == 64 // 4  # of one that has no stride
+
+
 def test_a_try_that_fails_takes_no_room():
     network, image = cascade(Local(fails_above=100)), torch.rand(1, 3, 150, 230)
     executor = Executor(CPU, 200)

@@ -39,7 +39,7 @@ def save(
             against torch.
         units: Write the first units of a model that is given by name; all by default.
         half: Store float16 whatever it changes (format ``sdabn``).
-        dry_run: Only say what would be written.
+        dry_run: Only say what would be written; networks that turn out equal will share a file.
 
     Returns:
         What ``sdabn export --json`` prints: model, format, dry_run, source, units and, by format,
@@ -65,9 +65,8 @@ def save(
         # In memory, networks that share a file may have been trained apart.
         own = given.description.apart() if isinstance(given, LoadedModel) else given.description
         weights = _weights(given, own, half=half, only_names=dry_run)
-        if not dry_run:
-            models.save(output, own, weights)
-        return told | {"networks": list(weights)}
+        written = list(weights) if dry_run else models.save(output, own, weights)
+        return told | {"networks": written}
     if dry_run:
         return told
     return told | {"differences": export.write(_on_cpu(given), output, format)}

@@ -117,16 +117,16 @@ def check_plugin(
     results = []
     for each in registry.kinds_of(plain, kind):
         given = {"root": data} if each == "dataset" else {}
-        told: set[str] = set()
+        told = ""
         if not json:
             say(f"{each} {name} of {registry.find(each, plain).distribution}")
         for outcome in examine(each, plain, options, **given):
             results.append({"kind": each, **outcome._asdict()})
             if not json:
                 # What does not build fails every check for the same reason.
-                reason = "as above" if outcome.reason in told else outcome.reason
+                reason = "as above" if outcome.reason and outcome.reason == told else outcome.reason
                 say(f"  {outcome.state:7} {outcome.check}{': ' if reason else ''}{reason}")
-                told |= {outcome.reason} - {""}
+                told = outcome.reason or told
     failed, skipped = (
         sum(result["state"] == state for result in results) for state in ("failed", "skipped")
     )

@@ -190,11 +190,13 @@ class Campaign:
     def _clean(self) -> StageDirectory:
         """The clean segmenter of all noises, in a directory named after what decides it."""
         recipe = self.base
+        stage = recipe.for_stage(CLEAN)
         decisive = {
             "data": recipe.data.model_dump(mode="json", exclude={"root", "workers", "cache_mb"}),
             "segmenter": recipe.segmenter.model_dump(mode="json"),
             "precision": recipe.precision,
-            "stage": recipe.for_stage(CLEAN).model_dump(mode="json"),
+            # Where nothing is averaged, it is what was trained before there were averages.
+            "stage": stage.model_dump(mode="json", exclude=set() if stage.ema else {"ema"}),
         }
         digest = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:8]
         return StageDirectory(self.path / f"clean-{digest}" / CLEAN.id)
