@@ -286,6 +286,18 @@ def test_what_changes_no_finished_stage_is_no_difference():
     assert changes.differences(old, new, [Stage.parse("s2")]) == ["s2.steps: 5 in the run, 1 now"]
 
 
+def test_an_option_that_is_new_is_the_only_difference():
+    plain = content() | {"denoiser": {"name": "ddfn"}}
+    old = recipe.validate(plain, source="old")
+    new = recipe.validate(
+        plain | {"denoiser": {"name": "ddfn", "options": {"blocks": 3}}}, source="new"
+    )
+
+    found = changes.differences(old, new, [Stage.parse("d1")])
+
+    assert found == ["denoiser.options.blocks: None in the run, 3 now"]
+
+
 def test_an_option_is_the_same_as_text_and_as_number():
     as_text = recipe.validate(content(), source="text")
     as_number = recipefiles.load(write(content()), ["noise.options.sigma=50"])
