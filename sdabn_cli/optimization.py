@@ -5,11 +5,16 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from sdabn_cli.muon import Muon
 from sdabn_cli.recipe import StageSettings
 
 
 def build_optimizer(network: nn.Module, settings: StageSettings) -> torch.optim.Optimizer:
-    """SGD with momentum, Adam or AdamW, as the settings say."""
+    """SGD with momentum, Adam, AdamW or Muon, as the settings say."""
+    if settings.optimizer == "muon":
+        return Muon(
+            network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
+        )
     common = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay, "fused": True}
     if settings.optimizer == "sgd":
         return torch.optim.SGD(network.parameters(), momentum=settings.momentum, **common)

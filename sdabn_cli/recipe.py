@@ -57,14 +57,14 @@ class StageSettings(Settings):
     """Vary brightness, contrast and the gain of every channel by up to this share at random."""
     recolour: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Give this share of the crops colours of any hue and strength at random."""
-    optimizer: Literal["sgd", "adam", "adamw"]
+    optimizer: Literal["sgd", "adam", "adamw", "muon"]
     learning_rate: Annotated[float, Field(gt=0)]
     final_learning_rate: Annotated[float, Field(ge=0)] = 0.0
     power: Annotated[float, Field(gt=0)] = 0.9
     """Of the polynomial from the first to the final learning rate."""
     warmup_steps: Annotated[int, Field(ge=0)] = 0
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    """Of SGD."""
+    """Of SGD; that of Muon is 0.95."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Decay of a running average of the weights, such as 0.999, that is validated and handed on in

@@ -31,7 +31,7 @@ LAYERS = (
      "checkpoints", "fitting", "images", "device", "randomness", "schedule", "console",
      "tiling", "planes", "pixels", "tiff", "tiffheader", "tiffcolour", "encoding",
      "inputs", "overlay", "optimization",
-     "averaging",
+     "muon", "averaging",
      "augmentation", "batchnorm", "pictures", "stopping",
      "tensorboard", "overview", "engines", "openvino", "memory", "graph",
      "inspection", "loading", "scaffold", "catalogue", "description", "hub", "sources",
