@@ -63,8 +63,8 @@ class Protocol:
         return asdict(self)
 
 
-#: What differs from the default. ``paper`` is the released experiment's; ``file`` measures what a
-#: picture file can hold.
+#: What differs from the default. ``paper`` is the released experiment's; ``file`` takes
+#: what a picture file shows: edges too, clipped to its range, but not rounded.
 PROTOCOLS: dict[str, dict[str, Any]] = {
     "default": {},
     "paper": {"absent_classes": "counted as 0"},

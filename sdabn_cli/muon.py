@@ -26,9 +26,10 @@ COEFFICIENTS, ITERATIONS = (3.4445, -4.7750, 2.0315), 5
 class Muon(torch.optim.Optimizer):
     """Muon for the matrices of a network and AdamW for its other parameters, at one rate.
 
-    A convolution's kernel is a matrix of one row for each of its outputs. ``torch.optim.Muon``
-    takes matrices only and computes in bfloat16, which many processors imitate; this one computes
-    in the precision of the weights, all matrices of one shape at once.
+    A convolution's kernel is a matrix of one row for each of its outputs (of its inputs, where it
+    is transposed). ``torch.optim.Muon`` takes matrices only and computes in bfloat16, which many
+    processors imitate; this one computes in the precision of the weights, all matrices of one
+    shape at once.
 
     Args:
         parameters: Of the network.
@@ -48,14 +49,18 @@ class Muon(torch.optim.Optimizer):
         everything = list(parameters)
         matrices = [parameter for parameter in everything if is_matrix(parameter)]
         others = [parameter for parameter in everything if not is_matrix(parameter)]
-        groups = [{"params": matrices, "matrices": True}, {"params": others, "matrices": False}]
+        groups = [
+            {"params": matrices, "matrices": True},
+            # With this key torch loads the counters of steps to where the parameters are.
+            {"params": others, "matrices": False, "fused": True},
+        ]
         super().__init__(
             [group for group in groups if group["params"]],
             {"lr": lr, "momentum": momentum, "weight_decay": weight_decay},
         )
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:
+    def step(self) -> None:
         """Update every parameter that has a gradient."""
         for group in self.param_groups:
             parameters = [p for p in group["params"] if p.grad is not None]

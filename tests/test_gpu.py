@@ -12,6 +12,7 @@ from fixtures_cli import assert_refused, save_picture, sdabn
 import sdabn_cli
 from sdabn_cli import device, execution, inference, networks
 from sdabn_cli import model as models
+from sdabn_cli.muon import Muon
 from sdabn_cli.planes import whole
 from sdabn_cli.runs import Run
 
@@ -123,6 +124,29 @@ def test_recorded_steps_train_as_others_do(tmp_path, accumulate):
     weights = networks.read_weights(tmp_path / "recorded/s0/weights.safetensors")
     counts = {int(weights[name]) for name in weights if name.endswith("num_batches_tracked")}
     assert counts == {8}  # what recording tries first does not count
+
+
+def test_muon_goes_on_from_a_state_that_was_read_on_the_cpu(tmp_path):
+    def step(network: torch.nn.Module, optimizer: Muon) -> None:
+        network.zero_grad()
+        network(torch.ones(1, 32, device="cuda")).square().sum().backward()
+        optimizer.step()
+
+    whole = torch.nn.Linear(32, 32, device="cuda")
+    muon = Muon(whole.parameters(), 0.01)
+    step(whole, muon)
+    torch.save([whole.state_dict(), muon.state_dict()], tmp_path / "state.pt")
+    step(whole, muon)
+
+    network = torch.nn.Linear(32, 32, device="cuda")
+    again = Muon(network.parameters(), 0.01)
+    weights, state = torch.load(tmp_path / "state.pt", map_location="cpu", weights_only=True)
+    network.load_state_dict(weights)
+    again.load_state_dict(state)
+    step(network, again)
+
+    for one, other in zip(network.parameters(), whole.parameters(), strict=True):
+        torch.testing.assert_close(one, other)
 
 
 WAITS = """

@@ -113,6 +113,20 @@ def test_parameters_without_gradients_stay_as_they_are():
         assert parameter not in optimizer.state
 
 
+def test_a_saved_state_is_loaded_to_where_the_parameters_are():
+    network = trained(nn.Linear(20, 20), ours)
+    optimizer = Muon(network.parameters(), RATE)
+    gradients(network)
+    optimizer.step()
+    elsewhere = nn.Linear(20, 20, device="meta")  # as a GPU: not where states are read
+    moved = Muon(elsewhere.parameters(), RATE)
+
+    moved.load_state_dict(optimizer.state_dict())
+
+    places = {value.device.type for state in moved.state.values() for value in state.values()}
+    assert places == {"meta"}
+
+
 def test_a_stage_that_muon_trains_is_stopped_and_goes_on_as_if_nothing_had_happened(
     opened, watcher
 ):

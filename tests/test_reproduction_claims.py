@@ -10,8 +10,10 @@ from sdabn_cli.reproduction import claims, tables
 from sdabn_cli.reproduction.figures import PAPER, printed
 from sdabn_cli.reproduction.statistics import (
     Interval,
+    block_length,
     miou_difference,
     psnr_difference,
+    resampling,
     t_quantile,
 )
 from sdabn_cli.reproduction.systems import SYSTEMS, Point
@@ -65,6 +67,57 @@ def test_over_seeds_the_interval_is_students_and_that_of_the_images_together():
     assert found.high - found.mean == pytest.approx(np.hypot(half, of_images), abs=0.003)
     one = psnr_difference([image + 0.2 + varied], [image])
     assert one.high - one.low == pytest.approx(2 * of_images, abs=0.01)
+
+
+def test_frames_of_a_film_count_for_what_is_new_in_them():
+    scenes = np.random.default_rng(2).normal(0.1, 0.5, 40)
+    frames = np.repeat(scenes, 10)  # ten alike, one after the other
+
+    found = psnr_difference([frames], [np.zeros(400)])
+
+    of_scenes = 2 * 1.96 * scenes.std() / np.sqrt(40)
+    assert 0.8 * of_scenes < found.high - found.low < 1.5 * of_scenes
+    mixed = np.random.default_rng(0).permutation(frames)  # the same images, no neighbours alike
+    assert psnr_difference([mixed], [np.zeros(400)]).high - found.mean < 0.5 * (
+        found.high - found.mean
+    )
+
+
+def test_frames_of_a_film_count_for_what_is_new_in_them_in_miou_too():
+    random = np.random.default_rng(3)
+    right = random.integers(20, 80, (20, 2))
+    matrices = np.zeros((20, 2, 2))
+    matrices[:, [0, 1], [0, 1]], matrices[:, [0, 1], [1, 0]] = right, 100 - right
+    worse = np.broadcast_to(np.full((2, 2), 50.0), (20, 2, 2))
+
+    scenes = miou_difference([matrices], [worse])
+    frames = miou_difference([np.repeat(matrices, 8, axis=0)], [np.repeat(worse, 8, axis=0)])
+
+    assert frames.mean == pytest.approx(scenes.mean)
+    assert 0.7 < (frames.high - frames.low) / (scenes.high - scenes.low) < 1.5
+
+
+def test_blocks_are_neighbours_and_every_resample_is_as_large_as_the_set():
+    counts = resampling(10, 4)  # blocks of 4, 4 and 2
+
+    assert (counts.sum(1) == 10).all()
+    first = resampling(12, 12)[0]
+    assert (first == 1).all()  # one block round the whole set
+
+
+@pytest.mark.parametrize(
+    ("alike", "shortest", "longest"), [(0.0, 1, 3), (0.8, 8, 16), (0.95, 18, 33)]
+)
+def test_the_more_alike_neighbours_are_the_longer_are_the_blocks(alike, shortest, longest):
+    random = np.random.default_rng(4)
+    lengths = []
+    for _ in range(20):
+        values = [random.normal()]
+        for _ in range(100):
+            values.append(alike * values[-1] + np.sqrt(1 - alike**2) * random.normal())
+        lengths.append(block_length(np.array(values)))
+
+    assert shortest <= np.median(lengths) <= longest
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ def reproduce(
     ] = "scenes",
     data: DataRoot = None,
     budget: Annotated[
-        str, typer.Option(help="cpu (an hour or so a system) or full (the paper's settings).")
+        str, typer.Option(help="cpu (hours) or full (the paper's settings).")
     ] = "cpu",
     recipe: Annotated[
         str | None,

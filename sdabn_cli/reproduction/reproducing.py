@@ -105,8 +105,7 @@ def _row(
             return None
         figures = measured[point]
         here = {
-            name: float(np.mean([each.summary[name] for each in figures]))
-            for name in figures[0].summary
+            name: _mean([each.summary[name] for each in figures]) for name in figures[0].summary
         }
         paper = printed(planned.dataset, noise, point)
         return {"here": here, "paper": None if paper is None else paper._asdict()}
@@ -119,6 +118,12 @@ def _row(
         "class_iou": _class_iou(measured[row.segmented], classes) if row.segmented else None,
         "parameters": measured[last][0].parameters if planned.table.parameters else None,
     }
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    """Over the seeds; None where nothing was measured, as SSIM of tiny images."""
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
 
 
 def _class_iou(figures: Sequence[Figures], classes: Sequence[str]) -> dict[str, float | None]:

@@ -2,6 +2,9 @@
 
 Reference:
     Efron and Tibshirani, "An Introduction to the Bootstrap", 1993 (percentile intervals).
+    Politis and Romano, "A circular block-resampling procedure for stationary data", 1992.
+    Andrews, "Heteroskedasticity and autocorrelation consistent covariance matrix estimation",
+    Econometrica 1991 (length of the blocks, for an autoregression of first order).
     Student, "The Probable Error of a Mean", Biometrika 1908.
 """
 
@@ -102,10 +105,12 @@ def _miou(weights: np.ndarray, confusions: np.ndarray, absent_classes: str) -> n
 def _interval(of: Difference, *, seeds: int, images: int) -> Interval:
     """The interval over the images and, with several seeds, over the trainings.
 
-    Images are resampled, the same for both systems and all seeds. With one seed the percentiles of
-    the result are the interval. With several, the half widths of both sources of error are added as
-    their squares: that of the images, and t(0.975, seeds - 1) * sd / sqrt(seeds), where sd is the
-    standard deviation of the seeds' differences, all on the same images.
+    Images are resampled, the same for both systems and all seeds, and in blocks where neighbours
+    are alike, as the frames of a film are: one by one they would seem to say more than they do.
+    With one seed the percentiles of the result, widened by Student's t, are the interval. With
+    several, the half widths of both sources of error are added as their squares: that of the
+    images, and t(0.975, seeds - 1) * sd / sqrt(seeds), where sd is the standard deviation of the
+    seeds' differences, all on the same images.
     """
     even = np.ones((1, images))
     by_seed = np.array([of(seed, even)[0] for seed in range(seeds)])
@@ -113,16 +118,55 @@ def _interval(of: Difference, *, seeds: int, images: int) -> Interval:
         mean = float(by_seed.mean())
     if not math.isfinite(mean):
         return Interval(mean, math.nan, math.nan)
-    random = np.random.default_rng(0)
-    weights = random.multinomial(images, np.full(images, 1 / images), size=RESAMPLES).astype(float)
+    length = block_length(_influences(of, seeds, images))
+    weights = resampling(images, length)
     resampled = np.mean([of(seed, weights) for seed in range(seeds)], axis=0)
     tail = 50 * (1 - LEVEL)
-    low, high = np.percentile(resampled, [tail, 100 - tail])
+    ends = np.percentile(resampled, [tail, 100 - tail])
+    # Percentiles are those of a known spread; here it is found from as many pieces as there are.
+    wider = t_quantile(max(round(images / length) - 1, 1)) / NORMAL
+    low, high = mean + wider * (ends - mean)
     if seeds == 1:
         return Interval(mean, float(low), float(high))
     of_seeds = t_quantile(seeds - 1) * by_seed.std(ddof=1) / math.sqrt(seeds)
     half = math.hypot(of_seeds, (high - low) / 2)
     return Interval(mean, mean - half, mean + half)
+
+
+def _influences(of: Difference, seeds: int, images: int) -> np.ndarray:
+    """What every image does to the difference: how it changes when that one is left out."""
+    without = 1.0 - np.eye(images)
+    return -np.mean([of(seed, without) for seed in range(seeds)], axis=0)
+
+
+def block_length(values: np.ndarray) -> int:
+    """How many neighbours have to be resampled together; 1 where they have nothing in common.
+
+    Args:
+        values: Of every image, in the order of the set.
+    """
+    deviations = values - values.mean()
+    energy = float(deviations @ deviations)
+    if not (math.isfinite(energy) and energy > 0):
+        return 1
+    alike = min(max(float(deviations[1:] @ deviations[:-1]) / energy, 0.0), 0.97)
+    length = 1.1447 * (4 * alike**2 / (1 - alike**2) ** 2 * len(values)) ** (1 / 3)
+    return min(max(round(length), 1), max(len(values) // 3, 1))
+
+
+def resampling(images: int, length: int) -> np.ndarray:
+    """How often every resample has each image, (RESAMPLES, images); the last block is cut short.
+
+    Args:
+        images: Number of them.
+        length: Of the blocks, which go on at the first image behind the last one.
+    """
+    blocks = -(-images // length)
+    starts = np.random.default_rng(0).integers(images, size=(RESAMPLES, blocks))
+    chosen = ((starts[:, :, None] + np.arange(length)) % images).reshape(RESAMPLES, -1)[:, :images]
+    weights = np.zeros((RESAMPLES, images))
+    np.add.at(weights, (np.arange(RESAMPLES)[:, None], chosen), 1)
+    return weights
 
 
 def t_quantile(freedom: int) -> float:
@@ -144,10 +188,11 @@ def basis(seeds: int) -> str:
     """What the intervals are over, in a sentence."""
     if seeds == 1:
         return (
-            "One seed: the 95 % intervals are those of other images for these very trainings; how "
-            "much other trainings would differ, only --seeds tells."
+            "One seed: the 95 % intervals are those of other images like these (other frames, "
+            "where they are of one film) for these very trainings; how much other trainings would "
+            "differ, only --seeds tells."
         )
     return (
-        f"{seeds} seeds: the 95 % intervals are those of other images (bootstrap) and of other "
-        "trainings (Student's t) together."
+        f"{seeds} seeds: the 95 % intervals are those of other images like these (bootstrap) and "
+        "of other trainings (Student's t) together."
     )
