@@ -80,6 +80,19 @@ def test_every_table_is_made_of_drawn_scenes_beside_the_papers(tiny_recipe, tabl
     assert ("bm3d d1: nothing to train" in result.stderr) == ("--limit" in options)
 
 
+def test_images_too_small_for_ssim_have_a_dash_in_its_place(reproduced, camvid_tree):
+    for path in (*camvid_tree.glob("val/*"), *camvid_tree.glob("valannot/*")):
+        grey = path.parent.name == "valannot"
+        save(path, np.full((8, 8) if grey else (8, 8, 3), 3, np.uint8))
+
+    result = reproduced("table1", "--without", "img", "--markdown", "small.md", "--report", "r.html")
+
+    assert result.exit_code == 0, result.stderr
+    (row,) = [line for line in Path("small.md").read_text().splitlines() if "| D0 |" in line]
+    assert row.split("|")[3].strip() == "-"
+    assert "None" not in Path("small.md").read_text()
+
+
 def test_stages_that_systems_share_are_trained_once(reproduced):
     first = json.loads(reproduced("table1", "--dry-run", "--json").stdout)["missing"]
     shown = reproduced("table1")
