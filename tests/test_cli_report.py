@@ -11,7 +11,7 @@ from pathlib import Path
 import fixtures_report
 import numpy as np
 import pytest
-from fixtures_cli import files, save_model, save_picture, sdabn
+from fixtures_cli import assert_refused, files, save_model, save_picture, sdabn
 from fixtures_report import pictures, tables
 from fixtures_report_runs import evaluate, run
 from PIL import Image
@@ -171,6 +171,17 @@ def test_as_many_images_are_shown_as_were_asked_for(model, camvid_tree, wanted, 
     evaluate(model, camvid_tree, "--report-images", wanted)
 
     assert len(pictures(fixtures_report.read("report.html"))) == count
+
+
+@pytest.mark.parametrize(
+    "command", [("evaluate", "--dataset", "scenes"), ("run", "a.png"), ("reproduce", "table1")]
+)
+def test_a_number_of_images_without_a_report_is_refused(command):
+    save_picture(Path("a.png"))
+
+    result = sdabn(*command, "--report-images", 3)
+
+    assert_refused(result, "--report-images", "Add one, such as --report report.html.")
 
 
 def test_the_images_shown_are_evenly_spaced(model):

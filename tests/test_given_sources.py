@@ -57,8 +57,9 @@ def test_a_model_gives_the_networks_of_its_first_unit(tiny_recipe):
 
 
 def test_the_shipped_model_is_known_by_its_name(tiny_recipe):
+    denoiser = "ddfn:width=64,gate=true,unshuffle=2,noise_maps=true"
     stages = planned(tiny_recipe, "segmenter=hrnet", "segmenter.init=street",
-                     "denoiser=ddfn:margin=1,gate=true", "denoiser.init=street")  # fmt: skip
+                     f"denoiser={denoiser}", "denoiser.init=street")  # fmt: skip
 
     assert stages["s0"]["init"]["path"].endswith("street/s1.safetensors")
     assert stages["d2"]["init"]["path"].endswith("street/d1.safetensors")

@@ -85,7 +85,9 @@ def test_images_too_small_for_ssim_have_a_dash_in_its_place(reproduced, camvid_t
         grey = path.parent.name == "valannot"
         save(path, np.full((8, 8) if grey else (8, 8, 3), 3, np.uint8))
 
-    result = reproduced("table1", "--without", "img", "--markdown", "small.md", "--report", "r.html")
+    result = reproduced(
+        "table1", "--without", "img", "--markdown", "small.md", "--report", "r.html"
+    )
 
     assert result.exit_code == 0, result.stderr
     (row,) = [line for line in Path("small.md").read_text().splitlines() if "| D0 |" in line]

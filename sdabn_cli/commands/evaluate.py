@@ -21,6 +21,7 @@ from sdabn_cli.commands.options import (
     ReportPath,
     Seed,
     Units,
+    check_report_images,
 )
 from sdabn_cli.commands.pinning import pinned
 
@@ -82,6 +83,7 @@ def evaluate_model(
     from sdabn_cli.api.reporting import ReportNotWritten
     from sdabn_cli.console import emit
 
+    check_report_images(ctx, report)
     name = _name(model, run, stage)
     measure = partial(
         evaluate,

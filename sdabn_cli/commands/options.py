@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from sdabn_cli.errors import SdabnError
+
 RecipeName = Annotated[
     str | None,
     typer.Option(
@@ -56,3 +58,17 @@ Engine = Annotated[
     str,
     typer.Option(help="auto (openvino for many images, where it is installed), torch or openvino."),
 ]
+
+
+def check_report_images(ctx: typer.Context, report: Path | None) -> None:
+    """Refuse ``--report-images`` where no report is asked for: it would do nothing.
+
+    Raises:
+        SdabnError: If it was given without ``--report``.
+    """
+    source = ctx.get_parameter_source("report_images")
+    if report is None and source is not None and source.name == "COMMANDLINE":
+        raise SdabnError(
+            "--report-images says how many images a report shows, but there is no --report.",
+            "Add one, such as --report report.html.",
+        )

@@ -19,6 +19,7 @@ from sdabn_cli.commands.options import (
     Precision,
     ReportImages,
     ReportPath,
+    check_report_images,
 )
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ def reproduce(
     from sdabn_cli.reproduction import markdown as pages
     from sdabn_cli.reproduction import planning, reproducing
 
+    check_report_images(ctx, report)
     if report is not None:
         check_target(report)
     if markdown is not None:

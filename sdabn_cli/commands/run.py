@@ -21,6 +21,7 @@ from sdabn_cli.commands.options import (
     ReportPath,
     Seed,
     Units,
+    check_report_images,
 )
 from sdabn_cli.commands.pinning import pinned
 
@@ -119,6 +120,7 @@ def _register(name: str, products: tuple[str, ...], text: str) -> None:
         from sdabn_cli.report.album import Album
         from sdabn_cli.report.page import check_target
 
+        check_report_images(ctx, report)
         model = pinned(model)
         loading = Loading(
             model,
