@@ -224,14 +224,17 @@ def test_several_seeds_are_trained_apart_and_averaged(reproduced):
     assert report["protocol"]["seed"] == [0, 1]
     for text in (made.stderr, Path("made.md").read_text()):
         assert "2 images of camvid, 2 seeds; precision float32, noise seeds 0 and 1" in text
-        assert "2 seeds: the 95 % intervals are those of other images (bootstrap) and of" in text
+        assert (
+            "2 seeds: the 95 % intervals are those of other images like these (bootstrap) and of"
+            in text
+        )
 
 
 def test_one_seed_is_said_to_tell_nothing_of_other_trainings(reproduced):
     made = reproduced("figure2", "--markdown", "made.md", "--json")
     report = json.loads(made.stdout)
 
-    said = "One seed: the 95 % intervals are those of other images for these very trainings"
+    said = "One seed: the 95 % intervals are those of other images like these"
     assert report["protocol"]["seed"] == 0
     assert report["intervals"].startswith(said)
     for text in (made.stderr, Path("made.md").read_text()):
