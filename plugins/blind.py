@@ -1,8 +1,8 @@
 """Noise ``blind``: another kind and another strength for every image, to train one model for all.
 
 An image gets white Gaussian noise, a sensor's noise, or the soft noise of developed photographs,
-each of random strength; some images are then clipped and rounded as files of 8 bits are. One model
-that has seen all of it needs no one to tell it which noise a photograph has.
+each of random strength, or none; some images are then clipped and rounded as files of 8 bits are.
+One model that has seen all of it needs no one to tell it which noise a photograph has.
 
 Reference:
     Zhang et al., "Beyond a Gaussian Denoiser: Residual Learning of Deep CNN for Image Denoising",
@@ -32,6 +32,7 @@ class Blind:
     width: Range
     sensor: float
     soft: float
+    clean: float
     stored: float
 
     def __call__(self, clean: Tensor, generator: Generator) -> Tensor:
@@ -39,7 +40,9 @@ class Blind:
         if clean.dim() > 3:
             return torch.stack([self(image, generator) for image in clean])
         kind, stored = torch.rand(2, generator=generator).tolist()
-        noisy = self._kind(kind, clean, generator)(clean, generator)
+        noisy = clean
+        if kind < 1 - self.clean:
+            noisy = self._kind(kind, clean, generator)(clean, generator)
         return Storage(clip=True, quantize=True)(noisy) if stored < self.stored else noisy
 
     def _kind(self, drawn: float, clean: Tensor, generator: Generator) -> object:
@@ -59,6 +62,7 @@ def build(
     width: float | str = "0.4..1.5",
     sensor: float = 0.25,
     soft: float = 0.15,
+    clean: float = 0.0,
     stored: float = 0.5,
 ) -> Blind:
     """Build the noise model.
@@ -70,20 +74,23 @@ def build(
         width: How far soft noise reaches, in pixels: at least 0.1 and at most 20, or a range.
         sensor: Share of images with a sensor's noise.
         soft: Share of images with soft noise; the others get white noise.
+        clean: Share of images without noise, so that a denoiser learns to leave those alone.
         stored: Share of images that are clipped and rounded to 8 bits.
 
     Raises:
         ValueError: If an option is outside what is allowed.
     """
-    for name, share in (("sensor", sensor), ("soft", soft), ("stored", stored)):
+    shares = {"sensor": sensor, "soft": soft, "clean": clean, "stored": stored}
+    for name, share in shares.items():
         if not 0 <= share <= 1:
             raise ValueError(f"{name} must be a share between 0 and 1, not {share}")
-    if sensor + soft > 1:
-        raise ValueError(f"sensor and soft must not exceed 1 together, not {sensor + soft}")
+    if sensor + soft + clean > 1:
+        total = sensor + soft + clean
+        raise ValueError(f"sensor, soft and clean must not exceed 1 together, not {total:g}")
     widths = Range.parse(width, name="width", allowed="a number from 0.1 to 20", least=0.1)
     if widths.high > 20:
         raise ValueError(f"width must be a number from 0.1 to 20, or a range, not {width}")
     # What is wrong with a strength is said now, not at the first image.
     gaussian.build(sigma=sigma)
     poisson_gaussian.build(peak=peak, read=read)
-    return Blind(str(sigma), str(peak), str(read), widths, sensor, soft, stored)
+    return Blind(str(sigma), str(peak), str(read), widths, sensor, soft, clean, stored)

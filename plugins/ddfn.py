@@ -14,13 +14,20 @@ https://arxiv.org/abs/1710.04026.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sdabn_plugins.modulation import SpatialFeatureTransform, condition_encoder
+from sdabn_plugins.modulation import (
+    HIDDEN_CHANNELS,
+    SpatialFeatureTransform,
+    condition_encoder,
+)
 from sdabn_plugins.noisemaps import NoiseMaps
 from sdabn_plugins.residual import ImageShare
+from sdabn_plugins.widening import Parts, widen
 
 
 class MultiScaleFeatures(nn.Module):
@@ -97,6 +104,7 @@ class DDFN(nn.Module):
         noise_maps: bool = False,
     ) -> None:
         super().__init__()
+        self.width = width
         self.margin = margin
         self.stride = unshuffle
         self.noise_maps = NoiseMaps() if noise_maps else None
@@ -162,6 +170,39 @@ class DDFN(nn.Module):
             self.encode[0].weight[:, -NoiseMaps.CHANNELS :].mul_(0.5)
         if self.gate is not None:
             self.gate.share.halve()
+
+    def widen_from(self, weights: Mapping[str, Tensor]) -> None:
+        """Become what a narrower DDFN is; see ``contracts.Denoiser``."""
+        width = 4 * len(weights["features.plain.bias"])
+        widen(self.state_dict(), weights, self._parts(self.width), self._parts(width))
+
+    def _parts(self, width: int) -> dict[str, Parts]:
+        """What the outputs and inputs of convolutions consist of, in a DDFN of some width."""
+        quarter, eighth = [width // 4], [width // 8]
+        pixels, every = [self.features.plain.in_channels], quarter * (4 + len(self.blocks))
+        parts: dict[str, Parts] = {
+            "features.plain": (quarter, pixels),
+            "features.dilated": (quarter, pixels),
+            "features.plain_after_dilated": (quarter, quarter),
+            "features.dilated_after_plain": (quarter, quarter),
+            "modulate.gamma.2": (every, [HIDDEN_CHANNELS]),
+            "modulate.beta.2": (every, [HIDDEN_CHANNELS]),
+            "reconstruct": (pixels, every),
+            "gate.openness": (pixels, every),
+        }
+        for number in range(len(self.blocks)):
+            block, before = f"blocks.{number}", quarter * (4 + number)
+            parts |= {
+                f"{block}.modulate.gamma.2": (before, [HIDDEN_CHANNELS]),
+                f"{block}.modulate.beta.2": (before, [HIDDEN_CHANNELS]),
+                f"{block}.squeeze": ([width], before),
+                f"{block}.plain": (quarter, [width]),
+                f"{block}.dilated": (quarter, [width]),
+                f"{block}.dilated_after_plain": (eighth, quarter),
+                f"{block}.plain_after_dilated": (eighth, quarter),
+                f"{block}.fuse": (quarter, quarter + eighth + quarter + eighth),
+            }
+        return parts
 
     def _widened(self, maps: Tensor) -> Tensor:
         """Repeat the edges: the margin, and what whole squares of pixels need below and right."""

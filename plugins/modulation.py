@@ -14,7 +14,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-ENCODED_CHANNELS = 16
+ENCODED_CHANNELS, HIDDEN_CHANNELS = 16, 32
 LEAK = 0.1
 
 
@@ -32,9 +32,9 @@ class SpatialFeatureTransform(nn.Module):
     @staticmethod
     def _coefficients(channels: int) -> nn.Sequential:
         return nn.Sequential(
-            nn.Conv2d(ENCODED_CHANNELS, 32, 1),
+            nn.Conv2d(ENCODED_CHANNELS, HIDDEN_CHANNELS, 1),
             nn.LeakyReLU(LEAK, inplace=True),
-            nn.Conv2d(32, channels, 1),
+            nn.Conv2d(HIDDEN_CHANNELS, channels, 1),
         )
 
     def forward(self, features: Tensor, encoded: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ JUDGING_KEYS = {"validate_every", "validation_images"}
 #: What networks start from, by kind; it may change until a stage of that kind has begun.
 STARTING_KEYS = {
     "seg": {"segmenter.init", "segmenter.new_head"},
-    "denoise": {"denoiser.init", "denoiser.new_condition"},
+    "denoise": {"denoiser.init", "denoiser.new_condition", "denoiser.widen"},
 }
 
 

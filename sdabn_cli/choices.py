@@ -46,6 +46,11 @@ class NetworkChoice(PluginChoice):
         """Whether the layer that depends on the number of classes may be drawn anew."""
         return False
 
+    @property
+    def widens(self) -> bool:
+        """Whether the weights may be those of a narrower network of the same plug-in."""
+        return False
+
 
 class SegmenterChoice(NetworkChoice):
     """A segmenter; with ``init``, s0 holds these weights and is not trained."""
@@ -69,15 +74,24 @@ class DenoiserChoice(NetworkChoice):
 
     new_condition: bool = False
     """Draw the layer that takes the condition anew where the file's takes other channels."""
+    widen: bool = False
+    """Let a wider network go on from what a narrower one of its kind knows, the file's."""
 
     @property
     def redraws(self) -> bool:
         return self.new_condition
 
+    @property
+    def widens(self) -> bool:
+        return self.widen
+
     @model_validator(mode="after")
-    def _check_condition(self) -> DenoiserChoice:
-        if self.new_condition and self.init is None:
-            raise ValueError("new_condition changes given weights: give them with init")
+    def _check_changes(self) -> DenoiserChoice:
+        for key in ("new_condition", "widen"):
+            if getattr(self, key) and self.init is None:
+                raise ValueError(f"{key} changes given weights: give them with init")
+        if self.new_condition and self.widen:
+            raise ValueError("new_condition and widen do not go together: draw anew, train, widen")
         return self
 
 

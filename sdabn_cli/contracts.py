@@ -59,6 +59,11 @@ class Denoiser(Protocol):
     given begin at multiples of it. May have a method ``halve_input()``, which changes its weights
     so that it makes of every image what it made of half of it. A D_2 that starts from D_1 begins so
     as D_1 on the mean of the noisy image and its estimate; else it is given twice what it knows.
+
+    May have a method ``widen_from(weights)``, which takes the state dict of a network built with
+    other options, all tensors of the same names but with fewer channels, and changes its own
+    weights so that it makes what that one made (``denoiser.widen``). It raises ``ValueError`` where
+    that is no narrower one.
     """
 
     def __call__(self, image: Tensor, condition: Tensor | None) -> Tensor:

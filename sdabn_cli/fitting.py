@@ -92,8 +92,16 @@ class Fit:
             SdabnError: If a tensor is of another kind of numbers, holds one that is not finite, or
                 cannot be read.
         """
-        names = {n: in_file for n, in_file in self.names.items() if n not in self.differing}
-        return {name: self._tensor(in_file, own[name]) for name, in_file in names.items()}
+        everything = self.names.items()
+        return {n: self._tensor(raw, own[n]) for n, raw in everything if n not in self.differing}
+
+    def read_all(self, own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Read every tensor that the network has as well, those of other shapes included.
+
+        Raises:
+            SdabnError: As ``read``.
+        """
+        return {name: self._tensor(raw, own[name]) for name, raw in self.names.items()}
 
     def _tensor(self, name: str, own: Tensor) -> Tensor:
         shown = name[:LONGEST_NAME]

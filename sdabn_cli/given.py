@@ -180,12 +180,15 @@ def check_network(source: Source, kind: str, choice: NetworkChoice) -> None:
     own = registry.format_spec(source.plugin, source.options or {})
     if _is_one(kind, source.plugin, choice.name):
         options = [_effective(kind, choice.name, o) for o in (source.options or {}, choice.options)]
-        if options[0] == options[1]:
+        if options[0] == options[1] or choice.widens:
             return
     role = ROLES[kind]
+    wider = "; a wider one may go on from them, if its plug-in can: --set denoiser.widen=true"
+    may_widen = kind == "denoise" and _is_one(kind, source.plugin, choice.name)
     raise SdabnError(
         f"The weights in {source.init} are those of {own}; the recipe's {role} is {choice}.",
-        f"Choose their network: {settings(**{role: own, f'{role}.init': source.init})}",
+        f"Choose their network: {settings(**{role: own, f'{role}.init': source.init})}"
+        + (wider if may_widen else ""),
     )
 
 

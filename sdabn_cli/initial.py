@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from sdabn_cli import checkpoints, fitting, given, networks, origin
+from sdabn_cli import checkpoints, fitting, given, growing, networks, origin
 from sdabn_cli.cascade import condition_channels
 from sdabn_cli.choices import NetworkChoice
 from sdabn_cli.errors import SdabnError
@@ -117,8 +117,8 @@ def _recorded(recipe: Recipe, run: Run, kind: str) -> Origin | None:
     choice, recorded = recipe.network(kind), origin.read(run.path, kind)
     if recorded is None or not origin.weights_path(run.path, kind).is_file():
         return None
-    same = recorded.redraws == choice.redraws and given.is_same(recorded, choice.init, kind)
-    return recorded if same else None
+    allowed = (recorded.redraws, recorded.widens) == (choice.redraws, choice.widens)
+    return recorded if allowed and given.is_same(recorded, choice.init, kind) else None
 
 
 def _source(recipe: Recipe, kind: str) -> Source:
@@ -136,16 +136,22 @@ def _fitted(recipe: Recipe, kind: str, classes: Sequence[str]) -> tuple[Origin, 
     shapes = {name: tuple(tensor.shape) for name, tensor in own.items()}
     fit, notes = _best(source, [f for p in checkpoints.parts_of(source.file)
                                 for f in fitting.fits(p, shapes)])  # fmt: skip
-    if not fit.is_exact:
-        _check_redrawn(recipe, kind, source, fit, len(classes))
-    weights = fit.read(own)
+    widens = choice.widens and fit.has_all_names and bool(fit.differing)
+    if widens:
+        weights = growing.grown(recipe, kind, fit, len(classes))
+        notes = [*notes, f"{len(fit.differing)} tensors of a narrower network were widened"]
+    else:
+        if not fit.is_exact:
+            _check_redrawn(recipe, kind, source, fit, len(classes))
+        weights = fit.read(own)
     found = Origin(
         init=choice.init or "",
         path=os.path.abspath(source.file),
         sha256=given.sha256_of(source.file),
         tensors=len(weights),
-        drawn=list(fit.differing),
+        drawn=[] if widens else list(fit.differing),
         redraws=choice.redraws,
+        widens=choice.widens,
         place=fit.part.place,
         renamed={fit.prefix: fit.own_prefix} if fit.prefix or fit.own_prefix else {},
         notes=notes,
@@ -248,4 +254,19 @@ def _advice(kind: str, choice: NetworkChoice, fit: Fit) -> str:
     advice = f"{start} the network that the weights belong to: {typed}"
     layer, _ = LAYERS[kind]
     only = f" {KEYS[kind]} draws {layer} anew, and nothing else." if choice.redraws else ""
-    return advice + only
+    return advice + only + (_wider(kind) if _is_narrower(fit) else "")
+
+
+def _is_narrower(fit: Fit) -> bool:
+    """Whether nothing but the network's larger tensors differs."""
+    return fit.has_all_names and all(
+        len(fit.in_file(name)) == len(fit.network[name])
+        and all(few <= many for few, many in zip(fit.in_file(name), fit.network[name], strict=True))
+        for name in fit.differing
+    )
+
+
+def _wider(kind: str) -> str:
+    if kind != "denoise":
+        return ""
+    return "; or let the wider one go on from them, if its plug-in can: --set denoiser.widen=true"

@@ -33,6 +33,8 @@ class Origin(BaseModel):
     """Tensors of the network that are drawn anew."""
     redraws: bool = False
     """Whether drawing anew was allowed."""
+    widens: bool = False
+    """Whether the weights of a narrower network were allowed."""
     place: str = ""
     """Keys in the file that lead to the state dict, joined by dots."""
     renamed: dict[str, str] = {}

@@ -24,7 +24,7 @@ LAYERS = (
     {"loop", "validation", "job", "evaluation", "products", "export", "report"},
     {"inference", "execution", "noiselevel"},
     {"assembly", "tasks", "cascade", "data", "datasets", "examples", "networks", "metrics",
-     "losses", "runs", "model", "logits", "probing", "joint", "given", "initial",
+     "losses", "runs", "model", "logits", "probing", "joint", "given", "growing", "initial",
      "finiteness", "states"},
     {"contracts", "registry", "signatures", "specs", "discovery", "recipe", "recipefiles",
      "changes", "choices", "origin",

@@ -202,6 +202,7 @@ def test_what_is_no_weight_file_is_refused_before_anything_is_written(
     [
         ("segmenter.new_head=true", ["new_head changes given weights: give them with init"]),
         ("denoiser.new_condition=true", ["new_condition changes given weights"]),
+        ("denoiser.widen=true", ["widen changes given weights: give them with init"]),
         ("segmenter.inti=own.pt", ["segmenter.inti: there is no such key", "'init'"]),
         ("denoiser.new_head=true", ["denoiser.new_head: there is no such key"]),
         ("segmenter.init=3", ["segmenter.init: 3"]),

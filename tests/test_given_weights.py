@@ -26,7 +26,7 @@ from fixtures_given import (
 from safetensors.torch import save_file
 from test_processes import TORCHRUN, start
 
-from sdabn_cli import recipefiles
+from sdabn_cli import networks, recipefiles
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -167,6 +167,51 @@ def test_a_condition_of_other_channels_is_drawn_anew_where_it_was_asked_for(tiny
     assert plan["d1"]["init"]["drawn"] == ["conv.weight"]
     assert trained.exit_code == 0, trained.stderr
     assert torch.allclose(weights("d1")["conv.bias"], own["conv.bias"], rtol=0, atol=1e-20)
+
+
+def test_a_wider_denoiser_goes_on_from_a_narrower_one_where_it_was_asked_for(tiny_recipe):
+    narrow = networks.build_denoiser("ddfn", {"blocks": "1", "width": "8"}, condition_channels=11)
+    write("narrow.pt", narrow.state_dict())
+    given = ("denoiser=ddfn:blocks=1,width=16", "denoiser.init=narrow.pt", "units=1")
+
+    refused = cascade(tiny_recipe, *given)
+    plan = planned(tiny_recipe, *given, "denoiser.widen=true")
+    trained = cascade(tiny_recipe, *given, "denoiser.widen=true", more=tuple(STILL))
+    plain = cascade(tiny_recipe, *given, more=("--dry-run",))
+
+    assert_refused(refused, "do not fit ddfn:blocks=1,width=16", "--set denoiser.widen=true")
+    assert trained.exit_code == 0, trained.stderr
+    assert "tensors of a narrower network were widened" in " ".join(plan["d1"]["init"]["notes"])
+    wide = networks.build_denoiser("ddfn", {"blocks": "1", "width": "16"}, condition_channels=11)
+    wide.load_state_dict(weights("d1"))
+    image, condition = torch.rand(1, 3, 16, 16), torch.rand(1, 11, 16, 16)
+    with torch.no_grad():
+        torch.testing.assert_close(wide(image, condition), narrow(image, condition))
+    assert_refused(plain, "denoiser.widen: True in the run, False now")
+
+
+def test_a_run_of_a_narrower_denoiser_may_be_widened(tiny_recipe):
+    small, large = (f"denoiser=ddfn:blocks=1,width={width}" for width in (8, 16))
+    assert cascade(tiny_recipe, small, "units=1", run="small").exit_code == 0
+
+    refused = cascade(tiny_recipe, large, "denoiser.init=small", more=("--dry-run",))
+    other = cascade(tiny_recipe, "denoiser=ddfn:blocks=2,width=16", "denoiser.init=small",
+                    "denoiser.widen=true", more=("--dry-run",))  # fmt: skip
+    taken = planned(tiny_recipe, large, "denoiser.init=small", "denoiser.widen=true")
+
+    assert_refused(refused, "are those of ddfn:blocks=1,width=8", "denoiser.widen=true")
+    assert_refused(other, "do not fit ddfn:blocks=2,width=16", "missing")
+    assert taken["d1"]["init"]["path"] == str(Path("small/d1/weights.safetensors").resolve())
+
+
+def test_a_denoiser_that_cannot_widen_says_so(tiny_recipe):
+    narrow = networks.build_denoiser("dncnn", {"depth": "2", "width": "4"}, condition_channels=11)
+    write("narrow.pt", narrow.state_dict())
+
+    result = cascade(tiny_recipe, "denoiser=dncnn:depth=2,width=8", "denoiser.init=narrow.pt",
+                     "denoiser.widen=true", more=("--dry-run",))  # fmt: skip
+
+    assert_refused(result, "dncnn cannot go on from a narrower network", "no method widen_from")
 
 
 def test_a_file_that_was_moved_is_the_same_and_one_that_was_written_anew_is_not(tiny_recipe):

@@ -157,6 +157,44 @@ def test_ddfn_makes_of_an_image_what_it_made_of_half_of_it(options):
     torch.testing.assert_close(network(2 * image, condition), expected)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"gate": "true", "unshuffle": "2", "noise_maps": "true"},
+        {"condition": "0", "margin": "1"},
+    ],
+)
+def test_a_wider_ddfn_begins_as_the_narrower_one_it_is_given(options):
+    options = {"blocks": "2", **options}
+    channels = int(options.pop("condition", "2"))
+    narrow, wide = (ddfn(channels, width=width, **options) for width in ("16", "40"))
+    for parameter in narrow.parameters():
+        nn.init.normal_(parameter, std=0.1)
+    image, condition = torch.rand(1, 3, 20, 24), torch.rand(1, 2, 20, 24) if channels else None
+
+    wide.widen_from(narrow.state_dict())
+
+    torch.testing.assert_close(wide(image, condition), narrow(image, condition))
+    # What is new has weights of its own, so that it learns something of its own.
+    added = wide.blocks[0].plain.weight.detach()[4:]
+    assert not torch.equal(added[0], added[1])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"width": "24"}, "parts of 6 channels do not fit into those of 4"),
+        ({"unshuffle": "2"}, "features.plain.weight is no narrower one: 2x12x3x3 for 4x3x3x3"),
+    ],
+)
+def test_a_ddfn_that_is_not_the_wider_one_says_so(options, message):
+    given = ddfn(2, blocks="1", **{"width": "8", **options}).state_dict()
+
+    with pytest.raises(ValueError, match=message):
+        ddfn(2, blocks="1", width="16").widen_from(given)
+
+
 def test_squares_that_are_too_large_are_refused():
     with pytest.raises(SdabnError, match="unshuffle must be from 1 to 4, not 0"):
         ddfn(2, unshuffle="0")

@@ -299,6 +299,15 @@ def test_blind_noise_mixes_kinds_and_files_of_8_bits_in_the_shares_asked():
     assert float((away & (alike < 0.15)).double().mean()) == pytest.approx(0.3, abs=0.07)
 
 
+def test_blind_noise_leaves_as_many_images_clean_as_asked():
+    model = registry.build("noise", "blind", {"sigma": "5..20", "clean": "0.3", "stored": "0"})
+    grey = torch.full((1000, 3, 8, 8), 0.5)
+
+    clean = (model(grey, generator("clean")) == grey).flatten(1).all(1)
+
+    assert float(clean.double().mean()) == pytest.approx(0.3, abs=0.05)
+
+
 def test_blind_noise_of_shares_zero_is_gaussian_noise():
     options = {"sigma": "25", "sensor": "0", "soft": "0", "stored": "0"}
 
@@ -309,6 +318,7 @@ def test_blind_noise_of_shares_zero_is_gaussian_noise():
     ("options", "message"),
     [
         ({"sensor": "0.8", "soft": "0.3"}, "must not exceed 1 together, not 1.1"),
+        ({"sensor": "0.5", "soft": "0.3", "clean": "0.25"}, "must not exceed 1 together, not 1.05"),
         ({"stored": "2"}, "stored must be a share between 0 and 1, not 2"),
         ({"width": "0"}, "width must be a number from 0.1 to 20"),
         ({"width": "1..50"}, "width must be a number from 0.1 to 20"),

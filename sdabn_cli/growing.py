@@ -1,0 +1,47 @@
+"""Weights of a narrower network, put into a wider one by that network's own method."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from sdabn_cli import networks
+from sdabn_cli.errors import SdabnError, fault
+from sdabn_cli.fitting import Fit
+from sdabn_cli.randomness import seed_from
+from sdabn_cli.recipe import Recipe
+
+
+def grown(recipe: Recipe, kind: str, fit: Fit, num_classes: int) -> dict[str, Tensor]:
+    """Make a narrower network's weights those of a recipe's network.
+
+    Args:
+        recipe: The recipe; its seed draws the weights that the narrower network has not.
+        kind: ``seg`` or ``denoise``.
+        fit: The narrower network's weights: all names of the recipe's network.
+        num_classes: Number of classes.
+
+    Raises:
+        SdabnError: If the network cannot take them, or the weights cannot be read.
+    """
+    choice = recipe.network(kind)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_from(recipe.seed, kind, "channels beside the given ones"))
+        network = networks.for_kind(recipe, kind, num_classes=num_classes)
+    widen_from = getattr(network, "widen_from", None)
+    if widen_from is None:
+        raise SdabnError(
+            f"{choice.name} cannot go on from a narrower network: it has no method widen_from.",
+            "Choose the network that the weights belong to; see docs/training.md.",
+        )
+    given = fit.read_all(network.state_dict())
+    try:
+        widen_from(given)
+    except ValueError as error:
+        raise SdabnError(
+            f"The weights are not those of a narrower {choice}: {error}.",
+            "Choose a network that is as wide or wider, and the same in everything else.",
+        ) from error
+    except BaseException as error:
+        raise SdabnError(f"widen_from of {choice} failed: {fault(error)}") from error
+    return networks.weights_of(network)
