@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
 
 from sdabn_cli.choices import Choice, Denoiser, NetworkChoice, Segmenter, Settings
 from sdabn_cli.errors import SdabnError, did_you_mean
@@ -37,8 +37,9 @@ class DataSettings(Settings):
 class StageSettings(Settings):
     """How one stage is trained; ``stages`` overrides single keys for single stages."""
 
-    steps: Positive
-    """At most this many; with ``patience`` a stage may end earlier."""
+    steps: Annotated[int, Field(ge=0)]
+    """At most this many; with ``patience`` a stage may end earlier. 0, for single stages, leaves a
+    stage as it starts: with the weights of the stage before, or with given ones."""
     batch_size: Positive
     """Samples a step, over all processes together."""
     accumulate: Positive = 1
@@ -129,6 +130,12 @@ class DenoiseSettings(StageSettings):
         return self
 
 
+def _trained(settings: StageSettings) -> StageSettings:
+    if settings.steps == 0:
+        raise ValueError("steps: 0 would train nothing; single stages may have 0: stages.s3.steps")
+    return settings
+
+
 #: Settings by kind of stage.
 GROUPS = {"segment": SegmentSettings, "denoise": DenoiseSettings}
 
@@ -150,8 +157,8 @@ class Recipe(Settings):
     On a CPU it changes nothing. Networks that wait for their own results cannot be recorded."""
     tensorboard: bool = False
     """Also write TensorBoard event files; needs the extra of that name."""
-    segment: SegmentSettings
-    denoise: DenoiseSettings
+    segment: Annotated[SegmentSettings, AfterValidator(_trained)]
+    denoise: Annotated[DenoiseSettings, AfterValidator(_trained)]
     stages: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """Keys of ``segment`` or ``denoise`` that differ in single stages, such as s0."""
 
@@ -160,11 +167,16 @@ class Recipe(Settings):
         problems = []
         for name in self.stages:
             try:
-                settings = self.for_stage(Stage.parse(name))
+                settings = self.for_stage(stage := Stage.parse(name))
                 asked = name == "d1" and "from_previous" in self.stages[name]
                 if asked and getattr(settings, "from_previous", False):
                     problems.append(
                         "stages.d1.from_previous: there is no denoiser before d1; leave it out."
+                    )
+                if settings.steps == 0 and not self._has_start(stage):
+                    problems.append(
+                        f"stages.{name}.steps: 0 would leave {name} with random weights; train it, "
+                        "or give it weights to start from (from_previous, init)."
                     )
             except SdabnError as error:
                 problems.append(f"stages: {error.problem} {error.hint}")
@@ -189,6 +201,12 @@ class Recipe(Settings):
         if isinstance(settings, DenoiseSettings) and settings.from_previous and stage.index > 1:
             return f"d{stage.index - 1}"
         return stage.starts_from
+
+    def _has_start(self, stage: Stage) -> bool:
+        """Whether all the weights are known that a stage starts from."""
+        given = self.network(stage.kind)
+        is_given = given.init is not None and not given.redraws
+        return is_given or self.starts_from(stage) is not None
 
     def for_stage(self, stage: Stage) -> SegmentSettings | DenoiseSettings:
         """Settings of one stage: those of its kind with its own on top."""

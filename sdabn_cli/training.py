@@ -146,8 +146,11 @@ def train_stage(training: Training, stage: Stage) -> None:
     if run.stage(stage).status != "finished":
         require_earlier(recipe, run, stage)
         network = compute.place(starting_network(training, stage))
-        if not any(parameter.requires_grad for parameter in network.parameters()):
+        no_steps = recipe.for_stage(stage).steps == 0
+        if no_steps or not any(parameter.requires_grad for parameter in network.parameters()):
             _finish_untrained(training, stage, network)
+            if no_steps:
+                measure(training, stage)
             return
         prefix = compute.place(frozen_prefix(recipe, run, stage, len(classes)))
         critic = critic_of(training, stage)
@@ -157,17 +160,18 @@ def train_stage(training: Training, stage: Stage) -> None:
         if compute.processes.is_main:
             loop.finish()
         training.watcher.finish(stage, loop.seconds)
-    elif recipe.is_given(stage):
-        measure_given(training, stage)
+    elif recipe.is_given(stage) or recipe.for_stage(stage).steps == 0:
+        measure(training, stage)
     compute.processes.wait()
     if compute.processes.is_main:
         ensure_model(run, recipe, training.train.dataset)
 
 
-def measure_given(training: Training, stage: Stage) -> None:
-    """Validate weights that the user gave, once.
+def measure(training: Training, stage: Stage) -> None:
+    """Validate weights that were not trained here, once.
 
-    That they fit says nothing about the order of their classes, or about the images they know.
+    That weights of the user's own fit says nothing about the order of their classes, or about the
+    images they know; and those of an earlier stage have not seen this one's images.
     """
     directory, classes = training.run.stage(stage), training.train.dataset.classes
     if any("validation" in entry for entry in directory.read_log()):
@@ -185,7 +189,7 @@ def measure_given(training: Training, stage: Stage) -> None:
 
 
 def _finish_untrained(training: Training, stage: Stage, network: nn.Module) -> None:
-    """Finish a stage whose network has nothing to train, such as a classical denoiser."""
+    """Finish a stage that stays as it starts: with no steps, or with nothing to train."""
     if training.compute.processes.is_main:
         directory = training.run.stage(stage)
         directory.finish(networks.weights_of(network), hand_on="last")

@@ -98,8 +98,8 @@ def test_several_problems_are_reported_together():
     with pytest.raises(SdabnError, match="Recipe mine") as caught:
         recipe.validate(wrong, source="mine")
 
-    for part in ("segment.steps: 0", "unitss: there is no such key", "condition: 'segmentatoin'",
-                 "denoise.crop: is missing"):  # fmt: skip
+    for part in ("segment: steps: 0 would train nothing", "unitss: there is no such key",
+                 "condition: 'segmentatoin'", "denoise.crop: is missing"):  # fmt: skip
         assert part in caught.value.problem
 
 
@@ -110,6 +110,26 @@ def test_problems_of_several_stages_are_reported_together():
         recipe.validate(wrong, source="mine")
 
     assert "stages.d1.steps" in caught.value.problem
+
+
+@pytest.mark.parametrize(
+    ("stage", "own"), [("s0", {}), ("d1", {}), ("d2", {}), ("d3", {"from_previous": False})]
+)
+def test_a_stage_without_steps_must_start_from_something(stage, own):
+    wrong = changed("stages", {stage: {"steps": 0, **own}})
+
+    with pytest.raises(SdabnError, match=rf"stages\.{stage}\.steps: 0 would leave {stage} with"):
+        recipe.validate(wrong, source="mine")
+
+
+def test_a_stage_without_steps_may_start_from_the_one_before_or_from_given_weights():
+    stages = {"s1": {"steps": 0}, "d3": {"steps": 0, "from_previous": True}}
+    given = {"name": "ddfn", "init": "d.safetensors"}
+
+    loaded = recipe.validate(changed("stages", stages), source="mine")
+    recipe.validate(changed("stages", {"d1": {"steps": 0}}) | {"denoiser": given}, source="mine")
+
+    assert loaded.for_stage(Stage.parse("d3")).steps == 0
 
 
 def test_problems_of_stages_are_reported_with_all_others():

@@ -131,6 +131,23 @@ def test_a_denoiser_starts_from_the_one_before_where_the_recipe_asks_for_it(open
     assert [plan["starts_from"] for plan in plan_of(job)] == [None, "s0", None, "s1", "d1"]
 
 
+def test_a_stage_without_steps_keeps_the_weights_it_starts_from_and_is_validated(opened):
+    job = opened("stages.s2.steps=0", "stages.d2={steps: 0, from_previous: true}")
+
+    train(job, "s0", "s1", "d1", "s2", "d2")
+    again = job.run.stage(Stage.parse("s2")).read_log()
+    train(job, "s2")
+
+    assert equal(weights(job, "s2"), weights(job, "s1"))
+    assert equal(weights(job, "d2"), weights(job, "d1"))
+    (figures,) = [entry["validation"] for entry in again]
+    assert 0 <= figures["miou"] <= 100
+    assert job.run.stage(Stage.parse("s2")).read_log() == again
+    description = json.loads(Path("run/model/cascade.json").read_text())
+    segmenters = [unit["segmenter"]["weights"] for unit in description["units"]]
+    assert segmenters == ["s1.safetensors"] * 2  # one file for both
+
+
 def test_d2_begins_as_d1_on_the_mean_of_its_two_images_and_d3_as_d2(opened):
     job = opened(*STILL, "units=3", "denoise.from_previous=true", "denoiser=ddfn:blocks=1")
 
