@@ -8,7 +8,7 @@ from typing import Any
 
 
 def difference(comparison: Mapping[str, Any], *, minus: str = "-") -> str:
-    """A measured difference with its 95 % confidence interval, the paper's, and what is open."""
+    """A measured difference with its 95 % confidence interval, the paper's, and what to know."""
     parts = []
     if all(isfinite(comparison.get(key, nan)) for key in ("mean", "low", "high")):
         unit = "dB" if comparison["metric"] == "psnr" else "% mIoU"
@@ -17,7 +17,9 @@ def difference(comparison: Mapping[str, Any], *, minus: str = "-") -> str:
     if comparison["paper"] is not None:
         parts.append(f"paper {comparison['paper']:+.2f}")
     said = "; ".join(parts).replace("-", minus)
-    return "; ".join(part for part in (said, comparison["reason"]) if part)
+    below = " and ".join(comparison["below_noisy"])
+    warning = f"{below} not better than the noisy image" if below else ""
+    return "; ".join(part for part in (said, comparison["reason"], warning) if part)
 
 
 def protocol_of(result: Mapping[str, Any]) -> dict[str, Any]:

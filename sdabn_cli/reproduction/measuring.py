@@ -45,11 +45,13 @@ class Figures:
         summary: psnr and ssim of a denoiser; miou, pixel_accuracy, mean_accuracy of a segmenter.
         per_image: PSNR, (images,), or confusion matrices, int64 (images, K, K).
         parameters: Of all networks up to there.
+        noisy: psnr and ssim of the images as they were given; None without noise.
     """
 
     summary: dict[str, float]
     per_image: np.ndarray
     parameters: int
+    noisy: dict[str, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -102,14 +104,18 @@ class Examiner:
                 limit=self.limit,
                 advance=self.advance,
             )
-            kept = {"key": key, "stages": _stages(result, cascade, point)}
+            kept = {
+                "key": key,
+                "stages": _stages(result, cascade, point),
+                "noisy": result.noisy,
+            }
             text = json.dumps(kept)
             if self.compute.processes.is_main:
                 write_atomically(path, lambda file: file.write(text.encode()))
         return {
             Point(
                 point.system, Stage.parse(id_.removesuffix("+s0")), id_.endswith("+s0"), point.noise
-            ): _parsed(entry)
+            ): _parsed(entry, kept["noisy"])
             for id_, entry in kept["stages"].items()
         }
 
@@ -209,8 +215,8 @@ def _entry(
     }
 
 
-def _parsed(entry: dict[str, Any]) -> Figures:
-    return Figures(entry["summary"], np.array(entry["per_image"]), entry["parameters"])
+def _parsed(entry: dict[str, Any], noisy: dict[str, float] | None) -> Figures:
+    return Figures(entry["summary"], np.array(entry["per_image"]), entry["parameters"], noisy)
 
 
 def _read(path: Any) -> dict[str, Any]:
@@ -218,4 +224,4 @@ def _read(path: Any) -> dict[str, Any]:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) and "stages" in found else {}
+    return found if isinstance(found, dict) and {"stages", "noisy"} <= found.keys() else {}

@@ -56,6 +56,7 @@ def reproduce(
                 measured.setdefault(str(point), []).append(figures[point])
         classes = dataset.classes
         rows = [_row(row, planned, noise, measured, classes) for row in planned.rows]
+        rows = _noisy_row(planned, measured) + rows
         found.append({"noise": planned.table.under(noise), "rows": rows})
         judged += _judged(planned, noise, measured, images)
     campaigns = next(iter(planned.campaigns.values()))
@@ -120,6 +121,33 @@ def _row(
     }
 
 
+def _noisy(figures: Sequence[Figures]) -> dict[str, float | None] | None:
+    """PSNR and SSIM of the noisy images, the mean over the seeds; None without noise."""
+    known = [each.noisy for each in figures if each.noisy is not None]
+    return {name: _mean([each[name] for each in known]) for name in known[0]} if known else None
+
+
+def _noisy_row(planned: Plan, measured: dict[str, list[Figures]]) -> list[dict[str, Any]]:
+    """The images before any denoiser, first in a table of denoisers: what they have to beat."""
+    denoised = next((row.denoised for row in planned.rows if row.denoised), None)
+    figures = _noisy(measured[denoised]) if denoised else None
+    if figures is None:
+        return []
+    return [{
+        "label": "noisy image",
+        "denoised": {"here": figures, "paper": None},
+        "segmented": None,
+        "class_iou": None,
+        "parameters": None,
+    }]  # fmt: skip
+
+
+def _below_noisy(figures: Sequence[Figures]) -> bool:
+    """Whether a denoiser is no better than leaving images as they are."""
+    noisy, psnr = _noisy(figures), _mean([each.summary.get("psnr") for each in figures])
+    return noisy is not None and psnr is not None and psnr <= (noisy["psnr"] or 0)
+
+
 def _mean(values: Sequence[float | None]) -> float | None:
     """Over the seeds; None where nothing was measured, as SSIM of tiny images."""
     known = [value for value in values if value is not None]
@@ -148,7 +176,8 @@ def _judged(
     """Claims about the table: verdict, and every comparison here and in the paper.
 
     A comparison tells better, worse, metric, verdict, why it is open (``reason``), mean, low and
-    high of the difference where that was measured, and the paper's difference.
+    high of the difference where that was measured, the paper's difference, and ``below_noisy``: the
+    denoisers among both that do not even better the noisy images.
     """
     protocol = Protocol.named(planned.protocol, precision="", noise=None, seed=0)
 
@@ -179,6 +208,11 @@ def _judged(
                     "reason": each.reason,
                     **(each.difference._asdict() if each.difference else {}),
                     "paper": _paper_difference(planned.dataset, noise, each.comparison),
+                    "below_noisy": [
+                        point
+                        for point in (each.comparison.better, each.comparison.worse)
+                        if _below_noisy(measured.get(point, ()))
+                    ],
                 }
                 for each in judged
             ],
