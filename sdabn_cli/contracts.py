@@ -114,7 +114,8 @@ class Dataset(Protocol):
 
     A class that knows its classes without its data declares them as a class attribute; then a
     training can be planned before the data is there. ``label_map`` is optional: it maps values of
-    the label images to class ids, and values it does not list are ignored.
+    the label images to class ids, and values it does not list are ignored. A class that makes its
+    examples itself has the attribute ``reads_root = False``: a directory of the user's is refused.
     """
 
     classes: tuple[str, ...]

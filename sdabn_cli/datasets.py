@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
+from pathlib import Path
 
 import numpy as np
 
@@ -35,6 +36,21 @@ def open_split(settings: DataSettings, split: str) -> Guarded:
         SdabnError: If it cannot be opened, or holds no example.
     """
     return _open(settings.dataset, settings, split)
+
+
+def check_root(name: str, root: str | Path | None) -> None:
+    """Refuse a directory that a data set would not read: whoever gives it means another one.
+
+    Raises:
+        SdabnError: With what to ask for instead.
+    """
+    reads = getattr(registry.find("dataset", name).load(), "reads_root", True)
+    if root is not None and reads is False:
+        raise SdabnError(
+            f"The data set {name} makes its images itself; nothing would be read from {root}.",
+            "Leave --data out, or choose the data set that lies there, by name or by a recipe of "
+            "it: sdabn plugins list, sdabn recipes list.",
+        )
 
 
 def open_training(settings: DataSettings) -> Dataset:

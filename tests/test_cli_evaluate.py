@@ -168,6 +168,7 @@ def test_what_a_run_does_not_hold_is_refused(run, camvid_tree, arguments, parts)
         (["--noise", "gausian"], ["'gausian'", "Did you mean 'gaussian'?"]),
         (["--dataset", "camvit"], ["'camvit'", "Did you mean 'camvid'?"]),
         (["--data", "nowhere"], ["There is no directory nowhere/val", "val/ with images"]),
+        (["--dataset", "scenes"], ["The data set scenes makes its images itself"]),
         (["--device", "gpu"], ["no device 'gpu'"]),
     ],
 )

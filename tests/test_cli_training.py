@@ -71,6 +71,10 @@ def test_stages_trained_one_by_one_go_where_the_recipe_is_called(tiny_recipe):
         (["--recipe", "cityscapes/awgn50", "--data", "."], ["leftImg8bit"]),
         (["--recipe", "camvid/awgn50", "--data", "nowhere"], ["no directory nowhere/train"]),
         (["--recipe", "camvid/awgn50"], ["camvid needs its directory", "--data DIR"]),
+        (
+            ["--data", "camvid"],
+            ["The data set scenes makes its images itself", "from camvid", "Leave --data out"],
+        ),
         (["--device", "cuda:77"], ["'cuda:77'", "--device cpu"]),
         (["--device", "gpu"], ["no device 'gpu'", "auto, cpu, cuda"]),
     ],

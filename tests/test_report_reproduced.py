@@ -165,12 +165,15 @@ def test_what_intervals_are_over_stands_below_the_claims(reproduced):
         assert "2 images are too few for an interval" in page.one("ul", "claims").text, claim
 
 
-def test_a_dry_run_of_a_reproduction_names_the_report(tiny_recipe, camvid_tree):
+def test_a_dry_run_of_a_reproduction_names_the_files_it_would_write(tiny_recipe, camvid_tree):
     arguments = ["table1", "--dataset", "camvid", "--data", camvid_tree, "--recipe", tiny_recipe]
 
-    told = sdabn("reproduce", *arguments, "--report", "r.html", "--dry-run", "--json")
+    told = sdabn("reproduce", *arguments, "--report", "r.html", "--markdown", "results.md",
+                 "--dry-run", "--json")  # fmt: skip
 
-    assert json.loads(told.stdout)["report"] == "r.html"
+    named = json.loads(told.stdout)
+    assert (named["report"], named["markdown"]) == ("r.html", "results.md")
+    assert "Markdown: results.md" in told.stderr
     assert files(Path()) == set()
     assert_refused(
         sdabn("reproduce", *arguments, "--report", "r.png"), "a report is an HTML file", "r.html"

@@ -83,7 +83,7 @@ class Scenes:
     """One split of generated scenes; nothing is read, each one is drawn when it is asked for.
 
     Args:
-        root: Ignored.
+        root: Nothing is read from it.
         split: ``train``, ``val`` or ``test``; no scene is in two of them.
         count: Number of scenes, by default 400, 60 or 60.
         width: Width of the pictures, 64 to 4096 pixels.
@@ -97,6 +97,7 @@ class Scenes:
     classes = CLASSES
     palette = PALETTE
     ignore_index = VOID
+    reads_root = False
 
     def __init__(
         self,

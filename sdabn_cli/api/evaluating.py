@@ -16,7 +16,7 @@ from sdabn_cli.cascade import Cascade
 from sdabn_cli.console import progress as progress_bar
 from sdabn_cli.contracts import Dataset
 from sdabn_cli.data import check_examples
-from sdabn_cli.datasets import open_split
+from sdabn_cli.datasets import check_root, open_split
 from sdabn_cli.device import Compute
 from sdabn_cli.errors import SdabnError
 from sdabn_cli.metrics import Protocol
@@ -82,7 +82,9 @@ def evaluate(
     """
     reporting = Reporting(report, report_images)
     compute = _compute(model, device, precision)
-    opened = open_split(DataSettings(dataset=dataset, root=data), split)
+    asked = DataSettings(dataset=dataset, root=data)
+    check_root(asked.dataset.name, data)
+    opened = open_split(asked, split)
     name, cascade, trained_on = _cascade(model, units, stage, opened)
     check_examples(opened)
     spec = None if noise == "none" else noise or trained_on

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from sdabn_cli import recipefiles, training
+from sdabn_cli import datasets, recipefiles, training
 from sdabn_cli.api.checking import checked, texts_of
 from sdabn_cli.assembly import require_earlier
 from sdabn_cli.console import TrainingDisplay, say
@@ -121,6 +121,7 @@ def _prepare(
     name = str(recipe)
     root = None if data is None else str(data)
     settings = recipefiles.load(name, texts_of(overrides), units=units, data__root=root)
+    datasets.check_root(settings.data.dataset.name, data)
     directory = Run(path or default_path(name))
     directory.check_recipe(settings)
     return settings, directory

@@ -107,35 +107,39 @@ def reproduce(
         precision=precision,
     )
     if dry_run:
-        _show_plan(planned, report, as_json=json)
+        _show_plan(planned, report, markdown, as_json=json)
         return
     result = reproducing.reproduce(planned, TrainingDisplay, _bar)
     if json:
-        emit(result | _told_of(report))
+        emit(result | _told_of(report, markdown))
     _show(result)  # first: a file that cannot be written takes nothing away
     if markdown is not None and planned.compute.processes.is_main:
         pages.put(markdown, result, command_line(ctx))
+        say(f"Markdown: {markdown}")
     if report:
         _write_report(report, planned, result, report_images, command_line(ctx))
         say(f"Report: {report}")
 
 
-def _show_plan(planned: Plan, report: Path | None, *, as_json: bool) -> None:
+def _show_plan(planned: Plan, report: Path | None, markdown: Path | None, *, as_json: bool) -> None:
     from sdabn_cli.console import emit, say
 
     missing = planned.missing()
+    told = _told_of(report, markdown)
     if as_json:
-        emit({"table": planned.table.name, "missing": missing} | _told_of(report))
+        emit({"table": planned.table.name, "missing": missing} | told)
     for stage in missing:
         say(f"{stage['noise']}, seed {stage['seed']}: {stage['system']} {stage['stage']}, "
             f"{stage['steps']} steps")  # fmt: skip
     say(f"{len(missing)} stages are to be trained.")
-    if report:
-        say(f"Report: {report}")
+    for what, path in told.items():
+        say(f"{what.capitalize()}: {path}")
 
 
-def _told_of(report: Path | None) -> dict[str, str]:
-    return {"report": str(report)} if report else {}
+def _told_of(report: Path | None, markdown: Path | None) -> dict[str, str]:
+    """The files that are written, for JSON."""
+    files = {"markdown": markdown, "report": report}
+    return {what: str(path) for what, path in files.items() if path}
 
 
 def _write_report(

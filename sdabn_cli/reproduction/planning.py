@@ -120,6 +120,7 @@ def plan(
     table = tables.find(name)
     plain, _ = registry.parse(dataset)
     registry.find("dataset", plain)
+    datasets.check_root(plain, data)
     if budget not in BUDGETS:
         raise SdabnError(f"There is no budget {budget!r}.", did_you_mean(budget, BUDGETS))
     Protocol.named(protocol, precision="", noise=None, seed=0)
