@@ -11,6 +11,7 @@ Reference:
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 from torch import Tensor, nn
 
@@ -40,6 +41,7 @@ def build(
     segmenters: int = 2,
     segmenter: SegmenterBuilder = "hrnet",
     denoiser: DenoiserBuilder = "ddfn",
+    condition_form: Literal["probabilities", "logits"] = "probabilities",
 ) -> nn.Module:
     """Build the network with random weights.
 
@@ -48,7 +50,9 @@ def build(
         in_channels: Channels of the image, 3.
         segmenters: Number of segmenters, at least 2, with a denoiser between any two.
         segmenter: Plug-in of the segmenters, by name or as ``[name:option=value,…]``.
-        denoiser: Plug-in of the denoisers, guided by the probabilities before them, likewise.
+        denoiser: Plug-in of the denoisers, likewise.
+        condition_form: Whether the segmentation before a denoiser guides it as probabilities or as
+            logits.
 
     Raises:
         ValueError: If there are fewer than two segmenters, or other than 3 channels.
@@ -62,4 +66,5 @@ def build(
         Unit(segmenter(num_classes=num_classes), denoiser(condition_channels=num_classes))
         for _ in range(segmenters - 1)
     ]
-    return Joint(Cascade([*units, Unit(segmenter(num_classes=num_classes))]))
+    last = Unit(segmenter(num_classes=num_classes))
+    return Joint(Cascade([*units, last], form=condition_form))

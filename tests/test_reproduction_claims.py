@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
+from sdabn_cli import networks, recipefiles
+from sdabn_cli.cascade import segment
 from sdabn_cli.errors import SdabnError
-from sdabn_cli.reproduction import claims, tables
+from sdabn_cli.reproduction import claims, systems, tables
 from sdabn_cli.reproduction.figures import PAPER, printed
 from sdabn_cli.reproduction.statistics import (
     Interval,
@@ -269,3 +272,20 @@ def test_a_point_needs_its_prefix_and_what_that_starts_from(point, needed):
 def test_what_is_no_point_is_refused(text):
     with pytest.raises(SdabnError):
         Point.parse(text)
+
+
+@pytest.mark.parametrize("form", ["probabilities", "logits"])
+def test_the_joint_network_is_guided_in_the_form_that_the_recipe_says(tiny_plugins, form):
+    given = ["segmenter=tiny", "denoiser=ddfn:blocks=1", f"condition_form={form}"]
+    recipe = recipefiles.load("scenes/quickstart", given)
+    made = systems.changed(recipe, SYSTEMS["joint"], "gaussian:sigma=50")
+
+    network = networks.build_segmenter("joint", made.segmenter.options, num_classes=11).eval()
+
+    first, last = network.cascade.units
+    image = torch.rand(1, 3, 16, 16)
+    with torch.no_grad():
+        logits = segment(first.segmenter, image)
+        guide = logits if form == "logits" else logits.softmax(1)
+        expected = segment(last.segmenter, first.denoiser(image, guide))
+        torch.testing.assert_close(network(image), expected)

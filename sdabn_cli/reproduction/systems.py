@@ -143,12 +143,15 @@ def changed(recipe: Recipe, system: System, noise: str) -> Recipe:
                 "Leave it out with --without bm3d, or give --noise like gaussian:sigma=50.",
             )
         content["denoiser"] = f"bm3d:sigma={sigma[1]}"
+    form = recipe.condition_form
     if system.name == "joint":
         content["segmenter"] = {
             "name": "joint",
             "options": {
                 "segmenter": {"name": recipe.segmenter.name, "options": recipe.segmenter.options},
                 "denoiser": {"name": recipe.denoiser.name, "options": recipe.denoiser.options},
+                # Left out where it is the default, so that earlier trainings stay what they are.
+                **({"condition_form": form} if form != "probabilities" else {}),
             },
         }
     try:
