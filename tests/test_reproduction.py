@@ -145,6 +145,15 @@ def test_another_noise_shares_the_clean_segmenter_alone(reproduced):
     assert ("sdb", "s1") in missing
 
 
+def test_a_noise_written_otherwise_is_the_same(reproduced):
+    noises = ("gaussian:sigma=50.0", "gaussian:sigma=50", "gaussian:sigma=5e1")
+    given = [part for noise in noises for part in ("--noise", noise)]
+
+    todo = json.loads(reproduced("table1", *given, "--dry-run", "--json").stdout)["missing"]
+
+    assert {stage["noise"] for stage in todo} == {"gaussian:sigma=50"}
+
+
 def test_what_was_measured_is_read_again_until_its_weights_change(reproduced):
     once = json.loads(reproduced("figure2", "--json").stdout)
     kept = sorted(Path("all").rglob("measured/*.json"))

@@ -138,7 +138,7 @@ def plan(
             )
             for seed in range(seeds)
         ]
-        for noise in dict.fromkeys(noises or table.noises(plain))
+        for noise in requests.written_once(noises or table.noises(plain))
     }  # fmt: skip
     asked = next(iter(campaigns.values()))[0].base.precision if precision == "auto" else precision
     compute = choose(device, asked)

@@ -62,6 +62,24 @@ def check_noises(table: Table, noises: Sequence[str]) -> None:
         probing.try_noise(registry.build("noise", name, options), name)
 
 
+def written_once(noises: Sequence[str]) -> list[str]:
+    """Noises with their numbers in one form, so that sigma=50 and sigma=50.0 are one training."""
+    found = []
+    for noise in noises:
+        name, options = registry.parse(noise)
+        found.append(registry.format_spec(name, {k: _number(v) for k, v in options.items()}))
+    return list(dict.fromkeys(found))
+
+
+def _number(text: str) -> str:
+    """The shortest form of a number; other text stays as it is."""
+    try:
+        number = float(text)
+    except ValueError:
+        return text
+    return str(int(number)) if number.is_integer() else repr(number)
+
+
 def check_overrides(overrides: Iterable[str]) -> None:
     """Refuse to set what the command or the systems decide.
 
