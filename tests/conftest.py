@@ -231,6 +231,27 @@ def opened(tiny_recipe: str, watcher: Recorder) -> Iterator[Callable[..., Traini
 
 
 @pytest.fixture
+def whole_and_broken(
+    opened: Callable[..., Training], watcher: Recorder
+) -> Callable[..., tuple[Training, Training]]:
+    """Train s0 with overrides at one go, and once more with a power cut after step 3."""
+
+    def make(*settings: str) -> tuple[Training, Training]:
+        s0 = Stage.parse("s0")
+        whole = opened(*settings, run="whole")
+        training.train_stage(whole, s0)
+        watcher.stop_at = ("s0", 3)
+        with pytest.raises(Stopped, match="power cut"):
+            training.train_stage(opened(*settings, run="broken"), s0)
+        watcher.stop_at = None
+        broken = opened(*settings, run="broken")
+        training.train_stage(broken, s0)
+        return whole, broken
+
+    return make
+
+
+@pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[fixtures_hub.Hub]:
     """A Hub on this machine, without repositories, and an empty cache for what it gives."""
     with fixtures_hub.serving() as server:

@@ -80,17 +80,10 @@ def averaged_start(opened) -> torch.Tensor:
     return weights(job, "s0")["conv.weight"]
 
 
-def test_a_stopped_average_goes_on_as_if_nothing_had_happened(opened, watcher):
-    settings = (*STEADY, "segment.steps=5", "segment.ema=0.5", "segment.validate_every=2")
-    whole = opened(*settings, run="whole")
-    train(whole, "s0")
-    watcher.stop_at = ("s0", 3)
-    with pytest.raises(Exception, match="power cut"):
-        train(opened(*settings, run="broken"), "s0")
-    watcher.stop_at = None
-
-    broken = opened(*settings, run="broken")
-    train(broken, "s0")
+def test_a_stopped_average_goes_on_as_if_nothing_had_happened(whole_and_broken):
+    whole, broken = whole_and_broken(
+        *STEADY, "segment.steps=5", "segment.ema=0.5", "segment.validate_every=2"
+    )
 
     assert equal(weights(broken, "s0"), weights(whole, "s0"))
     figures = [job.run.stage("s0").read_log() for job in (whole, broken)]

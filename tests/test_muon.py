@@ -128,19 +128,11 @@ def test_a_saved_state_is_loaded_to_where_the_parameters_are():
 
 
 def test_a_stage_that_muon_trains_is_stopped_and_goes_on_as_if_nothing_had_happened(
-    opened, watcher
+    opened, whole_and_broken
 ):
     settings = ("segmenter=hrnet", "segment.optimizer=muon", "segment.steps=5",
                 "segment.save_every=2", "segment.weight_decay=0.01")  # fmt: skip
-    whole = opened(*settings, run="whole")
-    train(whole, "s0")
-    watcher.stop_at = ("s0", 3)
-    with pytest.raises(Exception, match="power cut"):
-        train(opened(*settings, run="broken"), "s0")
-    watcher.stop_at = None
-
-    broken = opened(*settings, run="broken")
-    train(broken, "s0")
+    whole, broken = whole_and_broken(*settings)
 
     assert equal(weights(broken, "s0"), weights(whole, "s0"))
     by_adam = opened(*settings, "segment.optimizer=adamw", run="adamw")
