@@ -73,8 +73,10 @@ def build(
         read: Standard deviation of the sensor's read noise on the 0-255 scale, or a range.
         width: How far soft noise reaches, in pixels: at least 0.1 and at most 20, or a range.
         sensor: Share of images with a sensor's noise.
-        soft: Share of images with soft noise; the others get white noise.
-        clean: Share of images without noise, so that a denoiser learns to leave those alone.
+        soft: Share of images with soft noise.
+        clean: Share of images without noise, so that a denoiser learns to leave those alone; for
+            training, since the PSNR of an image without noise is infinite. All others get white
+            noise.
         stored: Share of images that are clipped and rounded to 8 bits.
 
     Raises:
@@ -84,8 +86,8 @@ def build(
     for name, share in shares.items():
         if not 0 <= share <= 1:
             raise ValueError(f"{name} must be a share between 0 and 1, not {share}")
-    if sensor + soft + clean > 1:
-        total = sensor + soft + clean
+    total = sensor + soft + clean
+    if total > 1 + 1e-9:  # sums of decimals are not exact
         raise ValueError(f"sensor, soft and clean must not exceed 1 together, not {total:g}")
     widths = Range.parse(width, name="width", allowed="a number from 0.1 to 20", least=0.1)
     if widths.high > 20:

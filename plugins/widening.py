@@ -39,16 +39,14 @@ def widen(
     for name, tensor in own.items():
         module = name.rpartition(".")[0]
         if module not in parts:
-            if tensor.shape != given[name].shape:
-                raise ValueError(f"{name} is no narrower one: {_differ(given[name], tensor)}")
+            _require(name, given[name], tensor.shape)
             tensor.copy_(given[name])
             continue
         rows, columns = (
             _places(few, many) for few, many in zip(given_parts[module], parts[module], strict=True)
         )
         sizes = (len(rows), len(columns), *tensor.shape[2:])[: tensor.dim()]
-        if given[name].shape != sizes:
-            raise ValueError(f"{name} is no narrower one: {_differ(given[name], tensor)}")
+        _require(name, given[name], sizes)
         if tensor.dim() > 1:
             tensor[rows] = 0
             tensor[torch.tensor(rows)[:, None], torch.tensor(columns)] = given[name].to(tensor)
@@ -68,5 +66,7 @@ def _places(few: Sequence[int], many: Sequence[int]) -> list[int]:
     return places
 
 
-def _differ(given: Tensor, own: Tensor) -> str:
-    return f"{'x'.join(map(str, given.shape))} for {'x'.join(map(str, own.shape))}"
+def _require(name: str, given: Tensor, shape: Sequence[int]) -> None:
+    if tuple(given.shape) != tuple(shape):
+        sizes = ("x".join(map(str, each)) for each in (given.shape, shape))
+        raise ValueError("{} is of {} where {} was expected".format(name, *sizes))

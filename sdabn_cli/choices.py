@@ -70,7 +70,7 @@ class SegmenterChoice(NetworkChoice):
 
 
 class DenoiserChoice(NetworkChoice):
-    """A denoiser; with ``init``, every D_i is trained from these weights."""
+    """A denoiser; with ``init``, every D_i starts from these weights."""
 
     new_condition: bool = False
     """Draw the layer that takes the condition anew where the file's takes other channels."""

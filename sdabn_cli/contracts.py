@@ -61,7 +61,7 @@ class Denoiser(Protocol):
     as D_1 on the mean of the noisy image and its estimate; else it is given twice what it knows.
 
     May have a method ``widen_from(weights)``, which takes the state dict of a network built with
-    other options, all tensors of the same names but with fewer channels, and changes its own
+    other options, tensors of the same names but with fewer channels, and changes its own
     weights so that it makes what that one made (``denoiser.widen``). It raises ``ValueError`` where
     that is no narrower one.
     """

@@ -38,16 +38,22 @@ def open_split(settings: DataSettings, split: str) -> Guarded:
     return _open(settings.dataset, settings, split)
 
 
-def check_root(name: str, root: str | Path | None) -> None:
-    """Refuse a directory that a data set would not read: whoever gives it means another one.
+def check_root(root: str | Path | None, *names: str) -> None:
+    """Refuse a directory that no data set would read: whoever gives it means another one.
+
+    Args:
+        root: The directory; None for none.
+        names: Of the data sets.
 
     Raises:
         SdabnError: With what to ask for instead.
     """
-    reads = getattr(registry.find("dataset", name).load(), "reads_root", True)
-    if root is not None and reads is False:
+    if root is None:
+        return
+    openers = [registry.find("dataset", name).load() for name in names]
+    if all(getattr(opener, "reads_root", True) is False for opener in openers):
         raise SdabnError(
-            f"The data set {name} makes its images itself; nothing would be read from {root}.",
+            f"The data set {names[0]} makes its images itself and reads nothing from '{root}'.",
             "Leave --data out, or choose the data set that lies there, by name or by a recipe of "
             "it: sdabn plugins list, sdabn recipes list.",
         )

@@ -12,17 +12,19 @@ from sdabn_cli.randomness import seed_from
 from sdabn_cli.recipe import Recipe
 
 
-def grown(recipe: Recipe, kind: str, fit: Fit, num_classes: int) -> dict[str, Tensor]:
+def grown(recipe: Recipe, kind: str, fit: Fit, init: str, num_classes: int) -> dict[str, Tensor]:
     """Make a narrower network's weights those of a recipe's network.
 
     Args:
         recipe: The recipe; its seed draws the weights that the narrower network has not.
         kind: ``seg`` or ``denoise``.
         fit: The narrower network's weights: all names of the recipe's network.
+        init: What the user calls them.
         num_classes: Number of classes.
 
     Raises:
-        SdabnError: If the network cannot take them, or the weights cannot be read.
+        SdabnError: If the network cannot take them or comes out of it broken, or the weights cannot
+            be read.
     """
     choice = recipe.network(kind)
     with torch.random.fork_rng(devices=[]):
@@ -34,14 +36,26 @@ def grown(recipe: Recipe, kind: str, fit: Fit, num_classes: int) -> dict[str, Te
             f"{choice.name} cannot go on from a narrower network: it has no method widen_from.",
             "Choose the network that the weights belong to; see docs/training.md.",
         )
-    given = fit.read_all(network.state_dict())
+    own = network.state_dict()
+    shapes = {name: tensor.shape for name, tensor in own.items()}
     try:
-        widen_from(given)
+        widen_from(fit.read_all(own))
+    except SdabnError:
+        raise
     except ValueError as error:
         raise SdabnError(
-            f"The weights are not those of a narrower {choice}: {error}.",
-            "Choose a network that is as wide or wider, and the same in everything else.",
+            f"The weights in {init} are not those of a narrower {choice}: {error}.",
+            "Choose a network that is as wide or wider, with the same condition, classes and "
+            "options; a condition of other channels is drawn anew by denoiser.new_condition, "
+            "without widen.",
+            table=fit.compare(),
         ) from error
     except BaseException as error:
         raise SdabnError(f"widen_from of {choice} failed: {fault(error)}") from error
-    return networks.weights_of(network)
+    weights = networks.weights_of(network)
+    if {name: tensor.shape for name, tensor in weights.items()} != shapes:
+        raise SdabnError(f"widen_from of {choice} changed the shapes of its tensors.")
+    spoilt = [n for n, w in weights.items() if w.is_floating_point() and not w.isfinite().all()]
+    if spoilt:
+        raise SdabnError(f"widen_from of {choice} left values that are not finite: {spoilt[0]}.")
+    return weights

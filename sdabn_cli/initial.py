@@ -1,7 +1,7 @@
 """Weights of the user's own: fitted to a recipe's networks, copied into the run, put to use.
 
 Given to the segmenter, they stand for s0, which is not trained; or s0 is trained from them, if its
-last layer is to be drawn anew. Given to the denoiser, every D_i is trained from them, but for those
+last layer is to be drawn anew. Given to the denoiser, every D_i starts from them, but for those
 that start from D_{i-1}.
 """
 
@@ -138,12 +138,14 @@ def _fitted(recipe: Recipe, kind: str, classes: Sequence[str]) -> tuple[Origin, 
                                 for f in fitting.fits(p, shapes)])  # fmt: skip
     widens = choice.widens and fit.has_all_names and bool(fit.differing)
     if widens:
-        weights = growing.grown(recipe, kind, fit, len(classes))
-        notes = [*notes, f"{len(fit.differing)} tensors of a narrower network were widened"]
+        weights = growing.grown(recipe, kind, fit, source.init, len(classes))
+        notes = [*notes, f"those of a narrower network, of which {len(fit.differing)} were widened"]
     else:
         if not fit.is_exact:
             _check_redrawn(recipe, kind, source, fit, len(classes))
         weights = fit.read(own)
+        if choice.widens:
+            notes = [*notes, "nothing to widen: they are as wide as the network"]
     found = Origin(
         init=choice.init or "",
         path=os.path.abspath(source.file),
@@ -178,19 +180,20 @@ def _best(source: Source, found: list[Fit]) -> tuple[Fit, list[str]]:
     Raises:
         SdabnError: If the file holds the network twice.
     """
-    exact = [fit for fit in found if fit.is_exact]
-    if not exact:
-        by_names = [fit for fit in found if fit.has_all_names]
-        return min(by_names or found, key=fitting.distance), []
-    first = exact[0]
-    rivals = [fit for fit in exact[1:] if fit.part is first.part]
+    by_names = [fit for fit in found if fit.has_all_names]
+    if not by_names:
+        return min(found, key=fitting.distance), []
+    least = min(len(fit.differing) for fit in by_names)  # 0 if one is exact
+    alike = [fit for fit in by_names if len(fit.differing) == least]
+    first = alike[0]
+    rivals = [fit for fit in alike[1:] if fit.part is first.part]
     if rivals and (first.prefix or first.own_prefix):
         raise SdabnError(
             f"{source.file} holds the network more than once: its names fit behind "
             f"{' and '.join(repr(fit.prefix) for fit in (first, *rivals))}.",
             "Save the state dict of the one that you want.",
         )
-    return first, _notes(first, [fit.part.place for fit in exact if fit.part is not first.part])
+    return first, _notes(first, [fit.part.place for fit in alike if fit.part is not first.part])
 
 
 def _notes(fit: Fit, other_places: list[str]) -> list[str]:

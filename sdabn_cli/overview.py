@@ -97,8 +97,8 @@ def is_busy(path: Path) -> bool:
 
 
 def _stage(folder: Path, stage: Stage, recipe: Recipe, busy: bool) -> dict[str, Any]:
-    given, metric = recipe.is_given(stage), METRICS[stage.kind]
-    steps = 0 if given else recipe.for_stage(stage).steps
+    metric = METRICS[stage.kind]
+    steps = recipe.steps(stage)
     found = origin.read(folder.parent, stage.kind) if recipe.network(stage.kind).init else None
     finished = (folder / "weights.safetensors").is_file()
     log = journal.read(folder / "metrics.jsonl")
@@ -123,7 +123,7 @@ def _stage(folder: Path, stage: Stage, recipe: Recipe, busy: bool) -> dict[str, 
         "last": judged[-1][0] if judged else None,
         "seconds": reached.seconds if reached else 0.0,
         "seconds_left": 0.0 if finished else None,
-        "init": found.describe(trained=not given)
+        "init": found.describe(trained=steps > 0)
         if found and not recipe.starts_from(stage)
         else None,
         "seconds_a_step": _seconds_a_step(log, recipe.for_stage(stage).batch_size),

@@ -40,7 +40,7 @@ def describe(recipe: Recipe, run: Run, stages: list[Stage]) -> dict[str, Any]:
             "starts_from": recipe.starts_from(stage),
             "init": _described(recipe, stage, initial.origin_of(recipe, stage, origins)),
             "status": _status(recipe, run, stage),
-            "steps": 0 if recipe.is_given(stage) else recipe.for_stage(stage).steps,
+            "steps": recipe.steps(stage),
         }
         for stage in stages
     ]
@@ -54,7 +54,7 @@ def _status(recipe: Recipe, run: Run, stage: Stage) -> str:
 
 
 def _described(recipe: Recipe, stage: Stage, found: Origin | None) -> dict[str, Any] | None:
-    return found and found.describe(trained=not recipe.is_given(stage))
+    return found and found.describe(trained=recipe.steps(stage) > 0)
 
 
 def class_names(recipe: Recipe) -> list[str]:

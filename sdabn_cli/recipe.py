@@ -175,8 +175,8 @@ class Recipe(Settings):
                     )
                 if settings.steps == 0 and not self._has_start(stage):
                     problems.append(
-                        f"stages.{name}.steps: 0 would leave {name} with random weights; train it, "
-                        "or give it weights to start from (from_previous, init)."
+                        f"stages.{name}.steps: 0 would leave {name} with weights that nothing has "
+                        f"trained. Train it{_OTHERWISE.get(name, _OTHERWISE['later'])}."
                     )
             except SdabnError as error:
                 problems.append(f"stages: {error.problem} {error.hint}")
@@ -194,6 +194,10 @@ class Recipe(Settings):
     def is_given(self, stage: Stage) -> bool:
         """Whether the user's own weights stand in for the training of a stage: only s0's can."""
         return stage.is_clean and self.segmenter.init is not None and not self.segmenter.new_head
+
+    def steps(self, stage: Stage) -> int:
+        """Steps that a stage is trained for: 0 where it stays as it starts, or is given."""
+        return 0 if self.is_given(stage) else self.for_stage(stage).steps
 
     def starts_from(self, stage: Stage) -> str | None:
         """Stage whose weights this one starts from; None where those are random or given."""
@@ -213,6 +217,14 @@ class Recipe(Settings):
         base = self.segment if stage.kind == "seg" else self.denoise
         own = self.stages.get(stage.id, {})
         return type(base).model_validate(base.model_dump() | own) if own else base
+
+
+#: What else gives a stage weights to start from.
+_OTHERWISE = {
+    "s0": "",
+    "d1": ", or give weights for every denoiser (denoiser.init, nothing drawn anew)",
+    "later": ", or start it from the one before (from_previous: true) or from denoiser.init",
+}
 
 
 def validate(content: Mapping[str, Any], *, source: str) -> Recipe:

@@ -21,7 +21,7 @@ from sdabn_cli.assembly import (
 from sdabn_cli.cascade import condition_channels
 from sdabn_cli.contracts import Dataset
 from sdabn_cli.device import Compute
-from sdabn_cli.errors import SdabnError
+from sdabn_cli.errors import SdabnError, Stopped
 from sdabn_cli.job import Training, Watcher
 from sdabn_cli.loop import StageLoop
 from sdabn_cli.plan import check_plugins
@@ -29,6 +29,7 @@ from sdabn_cli.randomness import seed_from
 from sdabn_cli.recipe import Recipe
 from sdabn_cli.runs import Run
 from sdabn_cli.schedule import KINDS, Stage, stages
+from sdabn_cli.stopping import Signals
 from sdabn_cli.tensorboard import require_tensorboard
 from sdabn_cli.validation import Validation
 
@@ -151,6 +152,8 @@ def train_stage(training: Training, stage: Stage) -> None:
             _finish_untrained(training, stage, network)
             if no_steps:
                 measure(training, stage)
+            else:
+                training.watcher.finish(stage, 0.0)
             return
         prefix = compute.place(frozen_prefix(recipe, run, stage, len(classes)))
         critic = critic_of(training, stage)
@@ -180,12 +183,22 @@ def measure(training: Training, stage: Stage) -> None:
     network = trained_network(training.recipe, training.run, stage, len(classes))
     prefix = compute.place(frozen_prefix(training.recipe, training.run, stage, len(classes)))
     training.watcher.start(stage, step=0, steps=0)
-    figures = Validation(training, stage, compute.place(network), prefix).run(0)
+    validation = Validation(training, stage, compute.place(network), prefix)
+    with Signals(insist=compute.processes.count == 1) as signals:
+        figures = validation.run(0, interrupt=lambda: _obey(signals, stage))
     seconds = time.perf_counter() - began
     if compute.processes.is_main:
         directory.log({"step": 0, "validation": figures, "seconds": seconds})
     training.watcher.validated(0, figures)
     training.watcher.finish(stage, seconds)
+
+
+def _obey(signals: Signals, stage: Stage) -> None:
+    if signals.received:
+        raise Stopped(
+            f"Stopped while {stage.id} was validated. The same command goes on from there.",
+            signals.received,
+        )
 
 
 def _finish_untrained(training: Training, stage: Stage, network: nn.Module) -> None:
@@ -195,7 +208,6 @@ def _finish_untrained(training: Training, stage: Stage, network: nn.Module) -> N
         directory.finish(networks.weights_of(network), hand_on="last")
         ensure_model(training.run, training.recipe, training.train.dataset)
     training.compute.processes.wait()
-    training.watcher.finish(stage, 0.0)
 
 
 def critic_of(training: Training, stage: Stage) -> nn.Module | None:

@@ -73,7 +73,7 @@ def test_stages_trained_one_by_one_go_where_the_recipe_is_called(tiny_recipe):
         (["--recipe", "camvid/awgn50"], ["camvid needs its directory", "--data DIR"]),
         (
             ["--data", "camvid"],
-            ["The data set scenes makes its images itself", "from camvid", "Leave --data out"],
+            ["The data set scenes makes its images itself", "from 'camvid'", "Leave --data out"],
         ),
         (["--device", "cuda:77"], ["'cuda:77'", "--device cpu"]),
         (["--device", "gpu"], ["no device 'gpu'", "auto, cpu, cuda"]),

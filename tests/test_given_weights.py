@@ -21,6 +21,7 @@ from fixtures_given import (
     segmenter,
     sha256,
     weights,
+    with_prefix,
     write,
 )
 from safetensors.torch import save_file
@@ -181,7 +182,7 @@ def test_a_wider_denoiser_goes_on_from_a_narrower_one_where_it_was_asked_for(tin
 
     assert_refused(refused, "do not fit ddfn:blocks=1,width=16", "--set denoiser.widen=true")
     assert trained.exit_code == 0, trained.stderr
-    assert "tensors of a narrower network were widened" in " ".join(plan["d1"]["init"]["notes"])
+    assert "those of a narrower network, of which" in " ".join(plan["d1"]["init"]["notes"])
     wide = networks.build_denoiser("ddfn", {"blocks": "1", "width": "16"}, condition_channels=11)
     wide.load_state_dict(weights("d1"))
     image, condition = torch.rand(1, 3, 16, 16), torch.rand(1, 11, 16, 16)
@@ -202,6 +203,51 @@ def test_a_run_of_a_narrower_denoiser_may_be_widened(tiny_recipe):
     assert_refused(refused, "are those of ddfn:blocks=1,width=8", "denoiser.widen=true")
     assert_refused(other, "do not fit ddfn:blocks=2,width=16", "missing")
     assert taken["d1"]["init"]["path"] == str(Path("small/d1/weights.safetensors").resolve())
+
+
+def test_widening_may_be_taken_back_until_a_denoiser_has_begun(tiny_recipe):
+    narrow = networks.build_denoiser("ddfn", {"blocks": "1", "width": "8"}, condition_channels=11)
+    write("narrow.pt", narrow.state_dict())
+    given = ["--set", "denoiser=ddfn:blocks=1,width=16", "--set", "denoiser.init=narrow.pt"]
+    run = ["--recipe", tiny_recipe, "--run", "run"]
+    first = sdabn("train-stage", "--index", 0, "--kind", "seg", *run, *given, "--set",
+                  "denoiser.widen=true")  # fmt: skip
+
+    without = sdabn("cascade", *run, *given, "--dry-run")
+    other = sdabn("cascade", *run, "--set", "denoiser=ddfn:blocks=1,width=16", "--dry-run")
+
+    assert first.exit_code == 0, first.stderr
+    assert_refused(without, "do not fit ddfn:blocks=1,width=16")
+    assert other.exit_code == 0, other.stderr
+
+
+def test_a_file_that_holds_two_narrow_networks_is_refused(tiny_recipe):
+    narrow = networks.build_denoiser("ddfn", {"blocks": "1", "width": "8"}, condition_channels=11)
+    state = narrow.state_dict()
+    write("two.pt", with_prefix("teacher.", state) | with_prefix("student.", state))
+
+    result = cascade(tiny_recipe, "denoiser=ddfn:blocks=1,width=16", "denoiser.init=two.pt",
+                     "denoiser.widen=true", more=("--dry-run",))  # fmt: skip
+
+    assert_refused(result, "holds the network more than once", "'teacher.'", "'student.'")
+
+
+def test_weights_as_wide_as_the_network_leave_nothing_to_widen(tiny_recipe):
+    own = networks.build_denoiser("ddfn", {"blocks": "1", "width": "8"}, condition_channels=11)
+    write("own.pt", own.state_dict())
+
+    plan = planned(tiny_recipe, "denoiser=ddfn:blocks=1,width=8", "denoiser.init=own.pt",
+                   "denoiser.widen=true")  # fmt: skip
+
+    assert "nothing to widen" in " ".join(plan["d1"]["init"]["notes"])
+
+
+def test_a_denoiser_without_steps_is_not_called_trained(tiny_recipe):
+    write("den.pt", denoiser())
+
+    plan = planned(tiny_recipe, "denoiser.init=den.pt", "stages.d1.steps=0")
+
+    assert (plan["d1"]["init"]["trained"], plan["d2"]["init"]["trained"]) == (False, True)
 
 
 def test_a_denoiser_that_cannot_widen_says_so(tiny_recipe):

@@ -185,7 +185,7 @@ def test_a_wider_ddfn_begins_as_the_narrower_one_it_is_given(options):
     ("options", "message"),
     [
         ({"width": "24"}, "parts of 6 channels do not fit into those of 4"),
-        ({"unshuffle": "2"}, "features.plain.weight is no narrower one: 2x12x3x3 for 4x3x3x3"),
+        ({"unshuffle": "2"}, "features.plain.weight is of 2x12x3x3 where 2x3x3x3 was expected"),
     ],
 )
 def test_a_ddfn_that_is_not_the_wider_one_says_so(options, message):

@@ -299,6 +299,10 @@ def test_blind_noise_mixes_kinds_and_files_of_8_bits_in_the_shares_asked():
     assert float((away & (alike < 0.15)).double().mean()) == pytest.approx(0.3, abs=0.07)
 
 
+def test_shares_that_add_up_to_all_images_are_allowed():
+    registry.build("noise", "blind", {"sensor": "0.33", "soft": "0.56", "clean": "0.11"})
+
+
 def test_blind_noise_leaves_as_many_images_clean_as_asked():
     model = registry.build("noise", "blind", {"sigma": "5..20", "clean": "0.3", "stored": "0"})
     grey = torch.full((1000, 3, 8, 8), 0.5)

@@ -118,7 +118,9 @@ def test_problems_of_several_stages_are_reported_together():
 def test_a_stage_without_steps_must_start_from_something(stage, own):
     wrong = changed("stages", {stage: {"steps": 0, **own}})
 
-    with pytest.raises(SdabnError, match=rf"stages\.{stage}\.steps: 0 would leave {stage} with"):
+    with pytest.raises(
+        SdabnError, match=rf"stages\.{stage}\.steps: 0 would leave {stage} with weights that"
+    ):
         recipe.validate(wrong, source="mine")
 
 

@@ -114,6 +114,12 @@ def test_denoisers_that_do_not_better_the_noisy_images_are_named(reproduced):
         named = [point for point in (each["better"], each["worse"]) if point in below]
         assert each["below_noisy"] == named
     assert flat("not better than the noisy image") in flat(result.stderr)
+    # Black is better than noise as strong as this one.
+    strong = json.loads(reproduced("table1", "--noise", "gaussian:sigma=250", "--json").stdout)
+    psnr = [r["denoised"]["here"]["psnr"] for r in strong["tables"][0]["rows"] if r["denoised"]]
+    assert min(psnr[1:]) > psnr[0]
+    assert not any(each["below_noisy"] for claim in strong["claims"]
+                   for each in claim["comparisons"])  # fmt: skip
 
 
 def test_stages_that_systems_share_are_trained_once(reproduced):
@@ -146,12 +152,21 @@ def test_another_noise_shares_the_clean_segmenter_alone(reproduced):
 
 
 def test_a_noise_written_otherwise_is_the_same(reproduced):
-    noises = ("gaussian:sigma=50.0", "gaussian:sigma=50", "gaussian:sigma=5e1")
+    noises = (
+        "gaussian:sigma=50.0",
+        "gaussian:sigma=50",
+        "gaussian:sigma=5.00..7",
+        "gaussian:sigma=5..7.0",
+        "gaussian:clip=true,sigma=8",
+        "gaussian:sigma=8.,clip=true",
+    )
     given = [part for noise in noises for part in ("--noise", noise)]
 
     todo = json.loads(reproduced("table1", *given, "--dry-run", "--json").stdout)["missing"]
 
-    assert {stage["noise"] for stage in todo} == {"gaussian:sigma=50"}
+    assert {stage["noise"] for stage in todo} == {
+        "gaussian:sigma=50", "gaussian:sigma=5..7", "gaussian:clip=true,sigma=8",
+    }  # fmt: skip
 
 
 def test_what_was_measured_is_read_again_until_its_weights_change(reproduced):

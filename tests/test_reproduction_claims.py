@@ -279,6 +279,8 @@ def test_the_joint_network_is_guided_in_the_form_that_the_recipe_says(tiny_plugi
     given = ["segmenter=tiny", "denoiser=ddfn:blocks=1", f"condition_form={form}"]
     recipe = recipefiles.load("scenes/quickstart", given)
     made = systems.changed(recipe, SYSTEMS["joint"], "gaussian:sigma=50")
+    # Earlier trainings, without the option, stay what they are.
+    assert ("condition_form" in made.segmenter.options) == (form == "logits")
 
     network = networks.build_segmenter("joint", made.segmenter.options, num_classes=11).eval()
 

@@ -143,6 +143,11 @@ def test_a_stage_without_steps_keeps_the_weights_it_starts_from_and_is_validated
     (figures,) = [entry["validation"] for entry in again]
     assert 0 <= figures["miou"] <= 100
     assert job.run.stage(Stage.parse("s2")).read_log() == again
+    (job.run.path / "s2/metrics.jsonl").unlink()  # killed between finishing and validating
+    train(job, "s2")
+    assert [entry["validation"] for entry in job.run.stage(Stage.parse("s2")).read_log()] == [
+        figures
+    ]
     description = json.loads(Path("run/model/cascade.json").read_text())
     segmenters = [unit["segmenter"]["weights"] for unit in description["units"]]
     assert segmenters == ["s1.safetensors"] * 2  # one file for both

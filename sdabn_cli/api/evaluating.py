@@ -83,7 +83,7 @@ def evaluate(
     reporting = Reporting(report, report_images)
     compute = _compute(model, device, precision)
     asked = DataSettings(dataset=dataset, root=data)
-    check_root(asked.dataset.name, data)
+    check_root(data, asked.dataset.name)
     opened = open_split(asked, split)
     name, cascade, trained_on = _cascade(model, units, stage, opened)
     check_examples(opened)

@@ -121,7 +121,8 @@ def _prepare(
     name = str(recipe)
     root = None if data is None else str(data)
     settings = recipefiles.load(name, texts_of(overrides), units=units, data__root=root)
-    datasets.check_root(settings.data.dataset.name, data)
+    chosen = (settings.data.dataset, *settings.data.also)
+    datasets.check_root(data, *(each.name for each in chosen))
     directory = Run(path or default_path(name))
     directory.check_recipe(settings)
     return settings, directory

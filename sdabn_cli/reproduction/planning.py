@@ -120,7 +120,6 @@ def plan(
     table = tables.find(name)
     plain, _ = registry.parse(dataset)
     registry.find("dataset", plain)
-    datasets.check_root(plain, data)
     if budget not in BUDGETS:
         raise SdabnError(f"There is no budget {budget!r}.", did_you_mean(budget, BUDGETS))
     Protocol.named(protocol, precision="", noise=None, seed=0)
@@ -140,6 +139,8 @@ def plan(
         ]
         for noise in requests.written_once(noises or table.noises(plain))
     }  # fmt: skip
+    chosen = next(iter(campaigns.values()))[0].base.data
+    datasets.check_root(data, chosen.dataset.name, *(each.name for each in chosen.also))
     asked = next(iter(campaigns.values()))[0].base.precision if precision == "auto" else precision
     compute = choose(device, asked)
     campaigns = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -143,9 +144,13 @@ def _noisy_row(planned: Plan, measured: dict[str, list[Figures]]) -> list[dict[s
 
 
 def _below_noisy(figures: Sequence[Figures]) -> bool:
-    """Whether a denoiser is no better than leaving images as they are."""
+    """Whether a denoiser is no better than leaving images as they are.
+
+    Where some images have no noise at all the mean of the noisy ones is infinite, and says nothing.
+    """
     noisy, psnr = _noisy(figures), _mean([each.summary.get("psnr") for each in figures])
-    return noisy is not None and psnr is not None and psnr <= (noisy["psnr"] or 0)
+    limit = None if noisy is None else noisy["psnr"]
+    return None not in (limit, psnr) and isfinite(limit) and psnr <= limit
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 from sdabn_cli import probing, registry, training
@@ -11,6 +12,7 @@ from sdabn_cli.recipe import Recipe
 from sdabn_cli.reproduction.campaign import Campaign
 from sdabn_cli.reproduction.systems import FIRST, SYSTEMS, Point
 from sdabn_cli.reproduction.tables import Table
+from sdabn_cli.schedule import Stage
 
 #: Keys of a recipe that the command or the systems decide, and what to do instead.
 DECIDED = {
@@ -22,6 +24,9 @@ DECIDED = {
     "condition": "Every system has its own; sdabn cascade --set condition=... trains another.",
     "denoise.semantic_weight": "The system dms alone has one; sdabn cascade trains another.",
 }
+
+#: Zeros behind the point of a number, which may be one end of a range, that change nothing.
+DECIMALS = re.compile(r"(?:(?<![\w.])|(?<=\.\.))(\d+(?:\.\d*?[1-9])?)\.?0*(?![\w]|\.\w)")
 
 #: What S1+ is a wider and deeper version of.
 PAPERS_SEGMENTER, PAPERS_VARIANT = "hrnet", "w18_small_v2"
@@ -63,21 +68,13 @@ def check_noises(table: Table, noises: Sequence[str]) -> None:
 
 
 def written_once(noises: Sequence[str]) -> list[str]:
-    """Noises with their numbers in one form, so that sigma=50 and sigma=50.0 are one training."""
+    """Noises with options in one order and numbers in one form: sigma=50.0 is sigma=50."""
     found = []
     for noise in noises:
         name, options = registry.parse(noise)
-        found.append(registry.format_spec(name, {k: _number(v) for k, v in options.items()}))
+        plain = {key: DECIMALS.sub(r"\1", value) for key, value in sorted(options.items())}
+        found.append(registry.format_spec(name, plain))
     return list(dict.fromkeys(found))
-
-
-def _number(text: str) -> str:
-    """The shortest form of a number; other text stays as it is."""
-    try:
-        number = float(text)
-    except ValueError:
-        return text
-    return str(int(number)) if number.is_integer() else repr(number)
 
 
 def check_overrides(overrides: Iterable[str]) -> None:
@@ -127,6 +124,12 @@ def _check_base(recipe: Recipe) -> None:
         raise SdabnError(
             f"The recipe has {place}.semantic_weight={weight}.",
             DECIDED["denoise.semantic_weight"] + " Take it out of the recipe.",
+        )
+    idle = [name for name in recipe.stages if recipe.for_stage(Stage.parse(name)).steps == 0]
+    if idle:
+        raise SdabnError(
+            f"The recipe has stages.{idle[0]}.steps=0; reproduce trains every stage.",
+            "Without steps it would stand in the table as if it had been trained: take it out.",
         )
     for kind in ("segmenter", "denoiser"):
         given = getattr(recipe, kind).init
