@@ -89,6 +89,7 @@ class DDFN(nn.Module):
         gate: Whether what the network makes is mixed with the image, pixel by pixel.
         unshuffle: Side of the squares of pixels that are one position of the features.
         noise_maps: Whether the condition also tells how noisy the image is around every pixel.
+        noise_scales: Number of scales that it is measured at.
     """
 
     def __init__(
@@ -102,20 +103,22 @@ class DDFN(nn.Module):
         gate: bool = False,
         unshuffle: int = 1,
         noise_maps: bool = False,
+        noise_scales: int = 1,
     ) -> None:
         super().__init__()
         self.width = width
         self.margin = margin
         self.stride = unshuffle
-        self.noise_maps = NoiseMaps() if noise_maps else None
-        if noise_maps:
-            condition_channels += NoiseMaps.CHANNELS
+        self.noise_maps = NoiseMaps(noise_scales) if noise_maps else None
+        self.condition_channels = condition_channels
+        if self.noise_maps is not None:
+            condition_channels += self.noise_maps.channels
         conditioned = condition_channels > 0
         # Three positions for the features and three for every block; a pixel at one end of its
         # square is further from the other end of the furthest one.
         self.receptive_field = 3 * (blocks + 1) * unshuffle + unshuffle - 1
-        if noise_maps:
-            self.receptive_field += NoiseMaps.REACH
+        if self.noise_maps is not None:
+            self.receptive_field += self.noise_maps.reach
         pixels = in_channels * unshuffle**2
         self.features = MultiScaleFeatures(pixels, width)
         self.encode = condition_encoder(condition_channels) if conditioned else None
@@ -167,14 +170,19 @@ class DDFN(nn.Module):
         for convolution in (self.features.plain, self.features.dilated):
             convolution.weight.mul_(0.5)
         if self.noise_maps is not None:
-            self.encode[0].weight[:, -NoiseMaps.CHANNELS :].mul_(0.5)
+            self.encode[0].weight[:, -self.noise_maps.channels :].mul_(0.5)
         if self.gate is not None:
             self.gate.share.halve()
 
     def widen_from(self, weights: Mapping[str, Tensor]) -> None:
-        """Become what a narrower DDFN is; see ``contracts.Denoiser``."""
+        """Become what a DDFN of fewer channels or noise maps is; see ``contracts.Denoiser``."""
         width = 4 * len(weights["features.plain.bias"])
-        widen(self.state_dict(), weights, self._parts(self.width), self._parts(width))
+        guides = weights["encode.0.weight"].shape[1] if self.encode is not None else 0
+        own, given = self._parts(self.width), self._parts(width)
+        if self.noise_maps is not None:
+            own["encode.0"] = ([16], [self.condition_channels, self.noise_maps.channels])
+            given["encode.0"] = ([16], [self.condition_channels, guides - self.condition_channels])
+        widen(self.state_dict(), weights, own, given)
 
     def _parts(self, width: int) -> dict[str, Parts]:
         """What the outputs and inputs of convolutions consist of, in a DDFN of some width."""
@@ -247,6 +255,7 @@ def build(
     gate: bool = False,
     unshuffle: int = 1,
     noise_maps: bool = False,
+    noise_scales: int = 1,
 ) -> nn.Module:
     """Build a DDFN denoiser with random weights.
 
@@ -264,7 +273,8 @@ def build(
 
     The paper's DDFN has to find out by itself how noisy an image is, which takes long to learn
     where noise is of every strength. With ``noise_maps`` two maps of the strength, measured in the
-    image, are further channels of the condition.
+    image, are further channels of the condition. They measure noise of single pixels, and take the
+    soft noise of a photograph for less than it is; two more maps, ``noise_scales=2``, do not.
 
     Args:
         condition_channels: Channels of the condition; 0 builds the plain DDFN.
@@ -275,10 +285,12 @@ def build(
         gate: Whether the image itself may stay, weighted for every pixel.
         unshuffle: Side of the squares of pixels that share a position, from 1, the paper's, to 4.
         noise_maps: Whether maps of the noise's strength are part of the condition.
+        noise_scales: Number of scales that these maps are made at, from 1 to 3, two maps each.
 
     Raises:
         ValueError: If ``blocks`` is below 1, ``width`` no multiple of 8, ``margin`` not from 0 to
-            8, or ``unshuffle`` not from 1 to 4.
+            8, ``unshuffle`` not from 1 to 4, ``noise_scales`` not from 1 to 3, or more than 1
+            without ``noise_maps``.
     """
     if blocks < 1:
         raise ValueError(f"blocks must be at least 1, not {blocks}")
@@ -288,6 +300,10 @@ def build(
         raise ValueError(f"margin must be from 0 to 8, not {margin}")
     if not 1 <= unshuffle <= 4:
         raise ValueError(f"unshuffle must be from 1 to 4, not {unshuffle}")
+    if not 1 <= noise_scales <= 3:
+        raise ValueError(f"noise_scales must be from 1 to 3, not {noise_scales}")
+    if noise_scales > 1 and not noise_maps:
+        raise ValueError("noise_scales are those of noise maps: set noise_maps=true as well")
     return DDFN(
         condition_channels=condition_channels,
         in_channels=in_channels,
@@ -297,4 +313,5 @@ def build(
         gate=gate,
         unshuffle=unshuffle,
         noise_maps=noise_maps,
+        noise_scales=noise_scales,
     )

@@ -58,6 +58,8 @@ def test_show_tells_a_denoisers_size_reach_and_cost():
          "help": "Side of the squares of pixels that share a position, from 1, the paper's, to 4."},
         {"name": "noise_maps", "type": "bool", "default": "False",
          "help": "Whether maps of the noise's strength are part of the condition."},
+        {"name": "noise_scales", "type": "int", "default": "1",
+         "help": "Number of scales that these maps are made at, from 1 to 3, two maps each."},
     ]  # fmt: skip
 
 

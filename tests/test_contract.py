@@ -38,7 +38,8 @@ def test_every_registered_plugin_keeps_the_contract(check, name, request):
 
 @pytest.mark.parametrize("check", checks("denoiser"), ids=str)
 def test_ddfn_keeps_the_contract_with_what_is_not_the_papers(check):
-    check("ddfn", {"margin": 1, "gate": True, "unshuffle": 2, "noise_maps": True})
+    check("ddfn", {"margin": 1, "gate": True, "unshuffle": 2, "noise_maps": True,
+                   "noise_scales": 2})  # fmt: skip
 
 
 def failed(kind: str, name: str, options: dict[str, Any] | None = None) -> dict[str, str]:

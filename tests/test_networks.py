@@ -14,7 +14,13 @@ from sdabn_cli.errors import SdabnError
 from sdabn_plugins.ddfn import build
 
 #: What is not the paper's.
-OPTIONS = {"gate": "true", "unshuffle": "2", "margin": "2", "noise_maps": "true"}
+OPTIONS = {
+    "gate": "true",
+    "unshuffle": "2",
+    "margin": "2",
+    "noise_maps": "true",
+    "noise_scales": "2",
+}
 
 
 def ddfn(channels: int, **options: str) -> nn.Module:
@@ -193,6 +199,25 @@ def test_a_ddfn_that_is_not_the_wider_one_says_so(options, message):
 
     with pytest.raises(ValueError, match=message):
         ddfn(2, blocks="1", width="16").widen_from(given)
+
+
+def test_a_ddfn_with_more_noise_maps_begins_as_the_one_it_is_given():
+    options = {"blocks": "1", "noise_maps": "true"}
+    narrow, wide = ddfn(2, width="8", **options), ddfn(2, width="16", noise_scales="2", **options)
+    for parameter in narrow.parameters():
+        nn.init.normal_(parameter, std=0.1)
+    image, condition = torch.rand(1, 3, 20, 24), torch.rand(1, 2, 20, 24)
+
+    wide.widen_from(narrow.state_dict())
+
+    torch.testing.assert_close(wide(image, condition), narrow(image, condition))
+
+
+def test_scales_of_no_noise_maps_are_refused():
+    with pytest.raises(SdabnError, match="set noise_maps=true as well"):
+        ddfn(2, noise_scales="2")
+    with pytest.raises(SdabnError, match="noise_scales must be from 1 to 3, not 4"):
+        ddfn(2, noise_maps="true", noise_scales="4")
 
 
 def test_squares_that_are_too_large_are_refused():

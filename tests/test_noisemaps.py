@@ -17,6 +17,28 @@ def noisy(sigma: float, height: int = 96, width: int = 128) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("sigma", [5.0, 25.0, 50.0])
+def test_every_scale_shows_the_sigma_of_white_noise(sigma):
+    fine, _, coarse, _, coarsest, _ = 25 * NoiseMaps(scales=3)(noisy(sigma))[0]
+
+    assert float(fine.median()) == pytest.approx(sigma, rel=0.05)
+    assert float(coarse.median()) == pytest.approx(sigma, rel=0.05)
+    assert float(coarsest[:88, :120].median()) == pytest.approx(sigma, rel=0.1)
+
+
+def test_soft_noise_shows_at_the_second_scale():
+    white = noisy(10.0) - noisy(0.0)
+    soft = torch.nn.functional.avg_pool2d(white, 3, stride=1, padding=1)
+    sigma = float(255 * soft[..., 4:-4, 4:-4].std())
+
+    fine, _, coarse, _ = 25 * NoiseMaps(scales=2)(0.5 + soft)[0]
+
+    # Of two sums of 3 x 3 pixels, beside each other diagonally and so on, four times 9 - 6 - 6 + 4
+    # ninths are left, in the finest details; hence a third of what single pixels would leave.
+    assert float(fine.median()) == pytest.approx(sigma / 3, rel=0.1)
+    assert float(coarse.median()) > 0.6 * sigma
+
+
+@pytest.mark.parametrize("sigma", [5.0, 25.0, 50.0])
 def test_both_maps_show_the_sigma_of_white_noise(sigma):
     local, least = 25 * NoiseMaps()(noisy(sigma))[0]
 
