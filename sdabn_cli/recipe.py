@@ -132,7 +132,7 @@ class DenoiseSettings(StageSettings):
 
 def _trained(settings: StageSettings) -> StageSettings:
     if settings.steps == 0:
-        raise ValueError("steps: 0 would train nothing; single stages may have 0: stages.s3.steps")
+        raise ValueError(".steps: 0 would train nothing; single stages may have 0: stages.s3.steps")
     return settings
 
 
@@ -277,6 +277,8 @@ def _explain(entry: Mapping[str, Any], root: type[BaseModel] = Recipe) -> str:
         return f"{place}: is missing."
     shown = "" if isinstance(entry["input"], dict | BaseModel) else f"{entry['input']!r}: "
     message = entry["msg"].removeprefix("Value error, ")
+    if message.startswith("."):  # about a key within
+        return f"{place}{message}"
     return f"{place + ': ' if place else ''}{shown}{message}"
 
 

@@ -98,7 +98,7 @@ def test_several_problems_are_reported_together():
     with pytest.raises(SdabnError, match="Recipe mine") as caught:
         recipe.validate(wrong, source="mine")
 
-    for part in ("segment: steps: 0 would train nothing", "unitss: there is no such key",
+    for part in ("segment.steps: 0 would train nothing", "unitss: there is no such key",
                  "condition: 'segmentatoin'", "denoise.crop: is missing"):  # fmt: skip
         assert part in caught.value.problem
 
