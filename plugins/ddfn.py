@@ -180,8 +180,9 @@ class DDFN(nn.Module):
         guides = weights["encode.0.weight"].shape[1] if self.encode is not None else 0
         own, given = self._parts(self.width), self._parts(width)
         if self.noise_maps is not None:
-            own["encode.0"] = ([16], [self.condition_channels, self.noise_maps.channels])
-            given["encode.0"] = ([16], [self.condition_channels, guides - self.condition_channels])
+            outputs, condition = [self.encode[0].out_channels], self.condition_channels
+            own["encode.0"] = (outputs, [condition, self.noise_maps.channels])
+            given["encode.0"] = (outputs, [condition, guides - condition])
         widen(self.state_dict(), weights, own, given)
 
     def _parts(self, width: int) -> dict[str, Parts]:
@@ -274,7 +275,7 @@ def build(
     The paper's DDFN has to find out by itself how noisy an image is, which takes long to learn
     where noise is of every strength. With ``noise_maps`` two maps of the strength, measured in the
     image, are further channels of the condition. They measure noise of single pixels, and take the
-    soft noise of a photograph for less than it is; two more maps, ``noise_scales=2``, do not.
+    soft noise of a photograph for far less than it is; two more, ``noise_scales=2``, hardly do.
 
     Args:
         condition_channels: Channels of the condition; 0 builds the plain DDFN.

@@ -25,8 +25,8 @@ class NoiseMaps(nn.Module):
     none and follows noise that depends on brightness, the second finds a smooth place nearby.
 
     A camera makes noise soft, and neighbours alike: in the finest details it looks much weaker than
-    it is. At a second scale, where every value is the mean of 2x2 pixels, it does not; both agree
-    where noise is that of single pixels.
+    it is. At a second scale, where every value is the mean of 2x2 pixels, it looks nearly as strong
+    as it is; both agree where noise is that of single pixels.
 
     Args:
         scales: Number of scales, each with two maps; the side of the squares doubles each time.
