@@ -24,11 +24,12 @@ def require(run: Run, stage: Stage, needed: list[str]) -> None:
         status = run.stage(name).status
         if status != "finished":
             earlier = Stage.parse(name)
+            alike = "" if run.has_recipe() else ", with the same --recipe, --data and --set"
             raise SdabnError(
                 f"Stage {stage.id} needs stage {name}, which is "
                 f"{'not finished' if status == 'started' else 'missing'} in {run.path}.",
-                f"Train it first: sdabn train-stage --index {earlier.index} --kind "
-                f"{earlier.kind} and your other options.",
+                f"Train it first{alike}: sdabn train-stage --index {earlier.index} "
+                f"--kind {earlier.kind} --run {run.path}",
             )
 
 

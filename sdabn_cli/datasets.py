@@ -54,8 +54,8 @@ def check_root(root: str | Path | None, *names: str) -> None:
     if all(getattr(opener, "reads_root", True) is False for opener in openers):
         raise SdabnError(
             f"The data set {names[0]} makes its images itself and reads nothing from '{root}'.",
-            "Leave --data out, or choose the data set that lies there, by name or by a recipe of "
-            "it: sdabn plugins list, sdabn recipes list.",
+            "Leave --data (the recipe's data.root) out, or choose the data set that lies there, by "
+            "name or by a recipe of it: sdabn plugins list, sdabn recipes list.",
         )
 
 

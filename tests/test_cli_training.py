@@ -19,8 +19,17 @@ def test_a_stage_can_be_planned_alone(tiny_recipe):
     too_early = sdabn(*plan, "denoise", "--index", 2)
 
     assert [stage["id"] for stage in json.loads(first.stdout)["stages"]] == ["s0"]
-    assert_refused(too_early, "Stage d2 needs stage s1", "train-stage --index 1 --kind seg")
+    assert_refused(too_early, "Stage d2 needs stage s1", "with the same --recipe, --data and --set")
     assert files(Path()) == set()
+
+
+def test_a_plan_shows_the_steps_of_every_stage(tiny_recipe):
+    planned = sdabn("cascade", "--recipe", tiny_recipe, "--dry-run", "--units", 2,
+                    "--set", "stages.s2.steps=0", "--set", "stages.d1.steps=1234")  # fmt: skip
+
+    rows = [line.split() for line in planned.stderr.splitlines()]
+    steps = {row[0]: row[-1] for row in rows if row}
+    assert (steps["s2"], steps["d1"]) == ("0", "1,234")
 
 
 @pytest.mark.parametrize("command", [["cascade"], ["train-stage", "--index", 0, "--kind", "seg"]])
@@ -73,8 +82,9 @@ def test_stages_trained_one_by_one_go_where_the_recipe_is_called(tiny_recipe):
         (["--recipe", "camvid/awgn50"], ["camvid needs its directory", "--data DIR"]),
         (
             ["--data", "camvid"],
-            ["The data set scenes makes its images itself", "from 'camvid'", "Leave --data out"],
+            ["The data set scenes makes its images itself", "from 'camvid'", "Leave --data (the "],
         ),
+        (["--set", "data.root=camvid"], ["The data set scenes makes", "from 'camvid'"]),
         (["--device", "cuda:77"], ["'cuda:77'", "--device cpu"]),
         (["--device", "gpu"], ["no device 'gpu'", "auto, cpu, cuda"]),
     ],

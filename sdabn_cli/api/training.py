@@ -122,7 +122,7 @@ def _prepare(
     root = None if data is None else str(data)
     settings = recipefiles.load(name, texts_of(overrides), units=units, data__root=root)
     chosen = (settings.data.dataset, *settings.data.also)
-    datasets.check_root(data, *(each.name for each in chosen))
+    datasets.check_root(settings.data.root, *(each.name for each in chosen))
     directory = Run(path or default_path(name))
     directory.check_recipe(settings)
     return settings, directory

@@ -90,8 +90,11 @@ def _report(plan: dict[str, Any], as_json: bool) -> None:
             f"{s['parameters']:,}",
             s["starts_from"] or (Path(s["init"]["path"]).name if s["init"] else "-"),
             s["status"],
+            f"{s['steps']:,}",
         ]
         for s in plan["stages"]
     ]
-    show_table(plan["run"], ["stage", "backbone", "parameters", "starts from", "status"], rows)
+    show_table(
+        plan["run"], ["stage", "backbone", "parameters", "starts from", "status", "steps"], rows
+    )
     show_origins(plan["stages"])
