@@ -181,6 +181,11 @@ class DDFN(nn.Module):
         own, given = self._parts(self.width), self._parts(width)
         if self.noise_maps is not None:
             outputs, condition = [self.encode[0].out_channels], self.condition_channels
+            if guides - condition not in (2, 4, 6):
+                raise ValueError(
+                    f"encode.0.weight takes {guides} channels, which are not {condition} of the "
+                    "condition and two noise maps a scale"
+                )
             own["encode.0"] = (outputs, [condition, self.noise_maps.channels])
             given["encode.0"] = (outputs, [condition, guides - condition])
         widen(self.state_dict(), weights, own, given)
@@ -275,7 +280,8 @@ def build(
     The paper's DDFN has to find out by itself how noisy an image is, which takes long to learn
     where noise is of every strength. With ``noise_maps`` two maps of the strength, measured in the
     image, are further channels of the condition. They measure noise of single pixels, and take the
-    soft noise of a photograph for far less than it is; two more, ``noise_scales=2``, hardly do.
+    soft noise of a photograph for far less than it is; two more, ``noise_scales=2``, show most of
+    it.
 
     Args:
         condition_channels: Channels of the condition; 0 builds the plain DDFN.

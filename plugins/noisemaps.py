@@ -25,8 +25,8 @@ class NoiseMaps(nn.Module):
     none and follows noise that depends on brightness, the second finds a smooth place nearby.
 
     A camera makes noise soft, and neighbours alike: in the finest details it looks much weaker than
-    it is. At a second scale, where every value is the mean of 2x2 pixels, it looks nearly as strong
-    as it is; both agree where noise is that of single pixels.
+    it is. At a second scale, where every value is the mean of 2x2 pixels, most of it shows; both
+    agree where noise is that of single pixels.
 
     Args:
         scales: Number of scales, each with two maps; the side of the squares doubles each time.
@@ -61,17 +61,27 @@ def _strength(image: Tensor, side: int) -> Tensor:
     diagonal = a[..., :-side] - b[..., :-side] - a[..., side:] + b[..., side:]
     # Four independent values are added, so that the sum varies twice as much as one; a mean of
     # side x side independent pixels varies side times less than a pixel.
-    return diagonal.abs().mean(dim=1, keepdim=True) * (255 * side / (2 * MEAN * UNIT))
+    strength = diagonal.abs().mean(dim=1, keepdim=True) * (255 * side / (2 * MEAN * UNIT))
+    # The last ones look beyond the edge, where pixels are repeated and nothing differs: in their
+    # place, the last that do not.
+    rows, columns = (
+        torch.arange(length, device=image.device).clamp(max=length - beyond - 1).clamp(min=0)
+        for length in image.shape[-2:]
+    )
+    return strength[..., rows, :][..., columns]
 
 
 def _mean(maps: Tensor, reach: int) -> Tensor:
-    """Means over squares, one side after the other, which costs less; the edge is repeated."""
-    side = 2 * reach + 1
-    padded = F.pad(maps, (reach,) * 4, mode="replicate")
-    return F.avg_pool2d(F.avg_pool2d(padded, (side, 1), stride=1), (1, side), stride=1)
+    """Means over squares, as much as there is of them, one side after the other: costs less."""
+    maps = _mean_along(maps, (2 * reach + 1, 1), (reach, 0))
+    return _mean_along(maps, (1, 2 * reach + 1), (0, reach))
+
+
+def _mean_along(maps: Tensor, sides: tuple[int, int], padding: tuple[int, int]) -> Tensor:
+    return F.avg_pool2d(maps, sides, stride=1, padding=padding, count_include_pad=False)
 
 
 def _least(maps: Tensor, reach: int) -> Tensor:
     side = 2 * reach + 1
-    padded = F.pad(-maps, (reach,) * 4, mode="replicate")
-    return -F.max_pool2d(F.max_pool2d(padded, (side, 1), stride=1), (1, side), stride=1)
+    along = F.max_pool2d(-maps, (side, 1), stride=1, padding=(reach, 0))
+    return -F.max_pool2d(along, (1, side), stride=1, padding=(0, reach))

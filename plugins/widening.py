@@ -57,8 +57,8 @@ def widen(
 def _places(few: Sequence[int], many: Sequence[int]) -> list[int]:
     """Where the channels of narrow parts lie among those of wide ones."""
     if len(few) != len(many) or any(a > b for a, b in zip(few, many, strict=True)):
-        shown = ("+".join(map(str, parts)) for parts in (few, many))
-        raise ValueError("parts of {} channels do not fit into those of {}".format(*shown))
+        given, own = ("+".join(map(str, parts)) for parts in (few, many))
+        raise ValueError(f"parts of {given} channels do not fit into those of {own}")
     places, start = [], 0
     for narrow, wide in zip(few, many, strict=True):
         places += range(start, start + narrow)
@@ -68,5 +68,5 @@ def _places(few: Sequence[int], many: Sequence[int]) -> list[int]:
 
 def _require(name: str, given: Tensor, shape: Sequence[int]) -> None:
     if tuple(given.shape) != tuple(shape):
-        sizes = ("x".join(map(str, each)) for each in (given.shape, shape))
-        raise ValueError("{} is of {} where {} was expected".format(name, *sizes))
+        found, expected = ("x".join(map(str, each)) for each in (given.shape, shape))
+        raise ValueError(f"{name} is of {found} where {expected} was expected")

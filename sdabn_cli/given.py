@@ -12,6 +12,7 @@ from typing import Any
 
 from sdabn_cli import description, hub, origin, recipefiles, registry, signatures, sources
 from sdabn_cli.choices import NetworkChoice
+from sdabn_cli.conditions import Condition
 from sdabn_cli.errors import SdabnError, fault
 from sdabn_cli.origin import ROLES, Origin
 from sdabn_cli.recipe import Recipe
@@ -40,6 +41,7 @@ class Source:
         plugin: Plug-in that builds the network, where something beside the file tells.
         options: Its options.
         classes: The classes it was trained on, where something beside the file tells.
+        condition: What guided it, if it is a denoiser and something beside the file tells.
     """
 
     init: str
@@ -47,6 +49,7 @@ class Source:
     plugin: str | None = None
     options: Mapping[str, Any] | None = None
     classes: list[str] | None = None
+    condition: Condition | None = None
 
 
 def locate(init: str, kind: str, first: str | None = None) -> Source:
@@ -105,12 +108,13 @@ def _in_run(init: str, run: Path, kind: str) -> Source:
             f"The run {run} has no finished stage {stage}, whose weights are wanted.",
             f"Finish it (sdabn cascade --run {run}), or give a weight file.",
         )
-    chosen = recipefiles.read_resolved(run / "recipe.yaml").network(kind)
+    recipe = recipefiles.read_resolved(run / "recipe.yaml")
+    chosen = recipe.network(kind)
     try:
         classes = json.loads((run / "classes.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise SdabnError(f"{run / 'classes.json'} is not readable: {error}.") from error
-    return Source(init, weights, chosen.name, chosen.options, classes)
+    return Source(init, weights, chosen.name, chosen.options, classes, recipe.condition)
 
 
 def _in_model(init: str, name: str, kind: str) -> Source:
@@ -122,7 +126,8 @@ def _in_model(init: str, name: str, kind: str) -> Source:
     file = found.directory / network.weights
     if not file.is_file():
         raise SdabnError(f"The weights {file} are missing.", "Copy the model again.")
-    return Source(init, file, network.plugin, network.options, found.description.classes)
+    model = found.description
+    return Source(init, file, network.plugin, network.options, model.classes, model.condition)
 
 
 def _in_folder(init: str, folder: Path, kind: str, first: str | None) -> Source:

@@ -45,9 +45,9 @@ def grown(recipe: Recipe, kind: str, fit: Fit, init: str, num_classes: int) -> d
     except ValueError as error:
         raise SdabnError(
             f"The weights in {init} are not those of a narrower {choice}: {error}.",
-            "Choose a network that is as wide or wider, with the same condition, classes and "
-            "options; a condition of other channels is drawn anew by denoiser.new_condition, "
-            "without widen.",
+            "Choose a network that is as large or larger in what its plug-in can widen (ddfn: "
+            "width, noise_scales), and the same in everything else; a condition of other channels "
+            "is drawn anew by denoiser.new_condition, without widen.",
             table=fit.compare(),
         ) from error
     except BaseException as error:

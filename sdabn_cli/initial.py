@@ -138,8 +138,10 @@ def _fitted(recipe: Recipe, kind: str, classes: Sequence[str]) -> tuple[Origin, 
                                 for f in fitting.fits(p, shapes)])  # fmt: skip
     widens = choice.widens and fit.has_all_names and bool(fit.differing)
     if widens:
+        _check_guides(source, recipe, len(classes))
         weights = growing.grown(recipe, kind, fit, source.init, len(classes))
-        notes = [*notes, f"those of a narrower network, of which {len(fit.differing)} were widened"]
+        count = len(fit.differing)
+        notes = [*notes, f"{count} tensor{'s' * (count > 1)} of a smaller network widened"]
     else:
         if not fit.is_exact:
             _check_redrawn(recipe, kind, source, fit, len(classes))
@@ -159,6 +161,25 @@ def _fitted(recipe: Recipe, kind: str, classes: Sequence[str]) -> tuple[Origin, 
         notes=notes,
     )
     return found, weights
+
+
+def _check_guides(source: Source, recipe: Recipe, classes: int) -> None:
+    """A denoiser that is widened keeps its condition, where it is known.
+
+    Its channels are not all that takes them: noise maps stand beside them in the same tensor.
+    """
+    if source.condition is None or source.classes is None:
+        return
+    before = condition_channels(source.condition, len(source.classes))
+    now = condition_channels(recipe.condition, classes)
+    if before != now:
+        raise SdabnError(
+            f"The weights in {source.init} were guided by {before} channels "
+            f"(condition={source.condition}, {len(source.classes)} classes); here it is {now} "
+            f"(condition={recipe.condition}, {classes} classes).",
+            "Widen with the condition and the classes of the weights, or take them as they are "
+            "with denoiser.new_condition=true.",
+        )
 
 
 def _check_classes(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 from sdabn_cli.choices import Choice, Denoiser, NetworkChoice, Segmenter, Settings
 from sdabn_cli.errors import SdabnError, did_you_mean
@@ -130,9 +131,15 @@ class DenoiseSettings(StageSettings):
         return self
 
 
+#: Type of the error about the steps of a group, which pydantic places at the group.
+NO_STEPS = "no_steps"
+
+
 def _trained(settings: StageSettings) -> StageSettings:
     if settings.steps == 0:
-        raise ValueError(".steps: 0 would train nothing; single stages may have 0: stages.s3.steps")
+        raise PydanticCustomError(
+            NO_STEPS, "0 would train nothing; single stages may have 0: stages.s3.steps"
+        )
     return settings
 
 
@@ -277,8 +284,8 @@ def _explain(entry: Mapping[str, Any], root: type[BaseModel] = Recipe) -> str:
         return f"{place}: is missing."
     shown = "" if isinstance(entry["input"], dict | BaseModel) else f"{entry['input']!r}: "
     message = entry["msg"].removeprefix("Value error, ")
-    if message.startswith("."):  # about a key within
-        return f"{place}{message}"
+    if entry["type"] == NO_STEPS:
+        return f"{place}.steps: {message}"
     return f"{place + ': ' if place else ''}{shown}{message}"
 
 

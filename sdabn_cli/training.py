@@ -186,11 +186,12 @@ def measure(training: Training, stage: Stage) -> None:
     validation = Validation(training, stage, compute.place(network), prefix)
     with Signals(insist=compute.processes.count == 1) as signals:
         figures = validation.run(0, interrupt=lambda: _obey(signals, stage))
-    seconds = time.perf_counter() - began
-    if compute.processes.is_main:
-        directory.log({"step": 0, "validation": figures, "seconds": seconds})
-    training.watcher.validated(0, figures)
-    training.watcher.finish(stage, seconds)
+        seconds = time.perf_counter() - began
+        if compute.processes.is_main:
+            directory.log({"step": 0, "validation": figures, "seconds": seconds})
+        training.watcher.validated(0, figures)
+        training.watcher.finish(stage, seconds)
+        _obey(signals, stage)  # one behind the last image counts before another stage begins
 
 
 def _obey(signals: Signals, stage: Stage) -> None:

@@ -182,7 +182,7 @@ def test_a_wider_denoiser_goes_on_from_a_narrower_one_where_it_was_asked_for(tin
 
     assert_refused(refused, "do not fit ddfn:blocks=1,width=16", "--set denoiser.widen=true")
     assert trained.exit_code == 0, trained.stderr
-    assert "those of a narrower network, of which" in " ".join(plan["d1"]["init"]["notes"])
+    assert "of a smaller network widened" in " ".join(plan["d1"]["init"]["notes"])
     wide = networks.build_denoiser("ddfn", {"blocks": "1", "width": "16"}, condition_channels=11)
     wide.load_state_dict(weights("d1"))
     image, condition = torch.rand(1, 3, 16, 16), torch.rand(1, 11, 16, 16)
@@ -203,6 +203,17 @@ def test_a_run_of_a_narrower_denoiser_may_be_widened(tiny_recipe):
     assert_refused(refused, "are those of ddfn:blocks=1,width=8", "denoiser.widen=true")
     assert_refused(other, "do not fit ddfn:blocks=2,width=16", "missing")
     assert taken["d1"]["init"]["path"] == str(Path("small/d1/weights.safetensors").resolve())
+
+
+def test_widened_weights_keep_their_condition(tiny_recipe):
+    small = "denoiser=ddfn:blocks=1,width=8"
+    given = (f"{small},noise_maps=true", "denoiser.init=small", "denoiser.widen=true")
+    assert cascade(tiny_recipe, small, "condition=image", "units=1", run="small").exit_code == 0
+
+    result = cascade(tiny_recipe, *given, "condition=none", more=("--dry-run",))
+
+    assert_refused(result, "guided by 3 channels (condition=image,", "here it is 0 (condition=none",
+                   "denoiser.new_condition=true")  # fmt: skip
 
 
 def test_widening_may_be_taken_back_until_a_denoiser_has_begun(tiny_recipe):

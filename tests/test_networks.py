@@ -201,6 +201,15 @@ def test_a_ddfn_that_is_not_the_wider_one_says_so(options, message):
         ddfn(2, blocks="1", width="16").widen_from(given)
 
 
+@pytest.mark.parametrize(("channels", "maps"), [(4, "false"), (3, "true")])
+def test_channels_of_a_condition_are_not_taken_for_noise_maps(channels, maps):
+    given = ddfn(channels, blocks="1", width="8", noise_maps=maps).state_dict()
+    wide = ddfn(4, blocks="1", width="16", noise_maps="true")
+
+    with pytest.raises(ValueError, match="which are not 4 of the condition and two noise maps"):
+        wide.widen_from(given)
+
+
 def test_a_ddfn_with_more_noise_maps_begins_as_the_one_it_is_given():
     options = {"blocks": "1", "noise_maps": "true"}
     narrow, wide = ddfn(2, width="8", **options), ddfn(2, width="16", noise_scales="2", **options)

@@ -22,7 +22,32 @@ def test_every_scale_shows_the_sigma_of_white_noise(sigma):
 
     assert float(fine.median()) == pytest.approx(sigma, rel=0.05)
     assert float(coarse.median()) == pytest.approx(sigma, rel=0.05)
-    assert float(coarsest[:88, :120].median()) == pytest.approx(sigma, rel=0.1)
+    assert float(coarsest.median()) == pytest.approx(sigma, rel=0.1)
+
+
+def test_at_the_edges_of_an_image_maps_are_as_high_as_within():
+    generator = torch.Generator().manual_seed(0)
+    crops = 0.5 + 0.1 * torch.randn(32, 3, 80, 80, generator=generator)
+
+    maps = NoiseMaps(scales=3)(crops).mean(dim=0)
+
+    within = maps[:, 32:48, 32:48].mean(dim=(1, 2))
+    bands = maps[:, :8], maps[:, -8:], maps[..., :8], maps[..., -8:]
+    for band in bands:
+        torch.testing.assert_close(band.mean(dim=(1, 2)), within, rtol=0.12, atol=0)
+
+
+@pytest.mark.parametrize("scales", [1, 2, 3])
+def test_a_map_depends_on_pixels_as_far_away_as_its_reach_and_no_further(scales):
+    maps = NoiseMaps(scales)
+    generator = torch.Generator().manual_seed(0)
+    image = torch.rand(1, 1, 120, 120, generator=generator, dtype=torch.float64)
+    image[..., 71:, 71:] *= 0.01  # the smoothest place is the last one within the search
+    image.requires_grad_()
+
+    (gradient,) = torch.autograd.grad(maps(image)[..., 60, 60].sum(), image)
+
+    assert int((gradient[0, 0].nonzero() - 60).abs().max()) == maps.reach
 
 
 def test_soft_noise_shows_at_the_second_scale():
@@ -32,8 +57,8 @@ def test_soft_noise_shows_at_the_second_scale():
 
     fine, _, coarse, _ = 25 * NoiseMaps(scales=2)(0.5 + soft)[0]
 
-    # Of two sums of 3 x 3 pixels, beside each other diagonally and so on, four times 9 - 6 - 6 + 4
-    # ninths are left, in the finest details; hence a third of what single pixels would leave.
+    # Means of 3 x 3 pixels side by side share 2/3 of them, so that the details' variance is that
+    # of single pixels times (1 - 2/3) in each direction, and their height a third.
     assert float(fine.median()) == pytest.approx(sigma / 3, rel=0.1)
     assert float(coarse.median()) > 0.6 * sigma
 

@@ -122,6 +122,14 @@ def test_denoisers_that_do_not_better_the_noisy_images_are_named(reproduced):
                    for each in claim["comparisons"])  # fmt: skip
 
 
+def test_no_denoiser_is_called_worse_than_images_without_noise(reproduced):
+    shown = reproduced("table1", "--noise", "blind:clean=1,sensor=0,soft=0", "--json")
+
+    told = json.loads(shown.stdout)
+    assert told["tables"][0]["rows"][0]["label"] == "noisy image"
+    assert not any(each["below_noisy"] for claim in told["claims"] for each in claim["comparisons"])
+
+
 def test_stages_that_systems_share_are_trained_once(reproduced):
     first = json.loads(reproduced("table1", "--dry-run", "--json").stdout)["missing"]
     shown = reproduced("table1")
@@ -155,6 +163,7 @@ def test_a_noise_written_otherwise_is_the_same(reproduced):
     noises = (
         "gaussian:sigma=50.0",
         "gaussian:sigma=50",
+        "gaussian:sigma=5e1",
         "gaussian:sigma=5.00..7",
         "gaussian:sigma=5..7.0",
         "gaussian:clip=true,sigma=8",

@@ -54,7 +54,7 @@ def test_a_place_that_cannot_be_written_to_is_refused_at_once(option, target, pa
         (["table1", "--dataset", "camvid", "--data", "/nonexistent"],
          ["There is no directory /nonexistent/train"]),
         (["table1", "--set", "stages.s2.steps=0"],
-         ["stages.s2.steps=0", "reproduce trains every stage"]),
+         ["The stage s2 has no steps", "reproduce trains every stage"]),
         (["table1", "--data", "."], ["The data set scenes makes its images itself"]),
         (["table1", "--dataset", "camvid"], ["camvid needs its directory", "--data DIR"]),
         (["table1", "--without", "bmd3"], ["no system 'bmd3'", "Did you mean 'bm3d'?"]),

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
+import os
 import shutil
+import signal
 import sys
 from pathlib import Path
 
@@ -16,7 +19,7 @@ from torch import Tensor, nn
 
 from sdabn_cli import assembly, data, networks, tasks, training
 from sdabn_cli.cascade import segment
-from sdabn_cli.errors import SdabnError
+from sdabn_cli.errors import SdabnError, Stopped
 from sdabn_cli.job import Training
 from sdabn_cli.plan import describe
 from sdabn_cli.runs import Run
@@ -151,6 +154,20 @@ def test_a_stage_without_steps_keeps_the_weights_it_starts_from_and_is_validated
     description = json.loads(Path("run/model/cascade.json").read_text())
     segmenters = [unit["segmenter"]["weights"] for unit in description["units"]]
     assert segmenters == ["s1.safetensors"] * 2  # one file for both
+
+
+def test_a_signal_behind_the_last_validated_image_is_obeyed_once_the_figures_are_kept(opened):
+    job = opened("stages.s2.steps=0")
+    train(job, "s0", "s1", "d1")
+
+    class Terminating(type(job.watcher)):
+        def validated(self, step, figures):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Stopped, match="Stopped while s2 was validated"):
+        train(dataclasses.replace(job, watcher=Terminating()), "s2")
+
+    assert "validation" in job.run.stage(Stage.parse("s2")).read_log()[0]
 
 
 def test_d2_begins_as_d1_on_the_mean_of_its_two_images_and_d3_as_d2(opened):

@@ -12,7 +12,7 @@ from sdabn_cli.recipe import Recipe
 from sdabn_cli.reproduction.campaign import Campaign
 from sdabn_cli.reproduction.systems import FIRST, SYSTEMS, Point
 from sdabn_cli.reproduction.tables import Table
-from sdabn_cli.schedule import Stage
+from sdabn_cli.schedule import stages
 
 #: Keys of a recipe that the command or the systems decide, and what to do instead.
 DECIDED = {
@@ -25,8 +25,7 @@ DECIDED = {
     "denoise.semantic_weight": "The system dms alone has one; sdabn cascade trains another.",
 }
 
-#: Zeros behind the point of a number, which may be one end of a range, that change nothing.
-DECIMALS = re.compile(r"(?:(?<![\w.])|(?<=\.\.))(\d+(?:\.\d*?[1-9])?)\.?0*(?![\w]|\.\w)")
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
 
 #: What S1+ is a wider and deeper version of.
 PAPERS_SEGMENTER, PAPERS_VARIANT = "hrnet", "w18_small_v2"
@@ -72,9 +71,17 @@ def written_once(noises: Sequence[str]) -> list[str]:
     found = []
     for noise in noises:
         name, options = registry.parse(noise)
-        plain = {key: DECIMALS.sub(r"\1", value) for key, value in sorted(options.items())}
+        plain = {key: _plainly(value) for key, value in sorted(options.items())}
         found.append(registry.format_spec(name, plain))
     return list(dict.fromkeys(found))
+
+
+def _plainly(value: str) -> str:
+    """A number, or both ends of a range of numbers, in one form; anything else as it is."""
+    ends = value.split("..")
+    if len(ends) > 2 or not all(NUMBER.fullmatch(end) for end in ends):
+        return value
+    return "..".join(f"{float(end):.15g}" for end in ends)
 
 
 def check_overrides(overrides: Iterable[str]) -> None:
@@ -125,10 +132,11 @@ def _check_base(recipe: Recipe) -> None:
             f"The recipe has {place}.semantic_weight={weight}.",
             DECIDED["denoise.semantic_weight"] + " Take it out of the recipe.",
         )
-    idle = [name for name in recipe.stages if recipe.for_stage(Stage.parse(name)).steps == 0]
+    idle = [stage.id for stage in stages(recipe.units) if recipe.for_stage(stage).steps == 0]
     if idle:
         raise SdabnError(
-            f"The recipe has stages.{idle[0]}.steps=0; reproduce trains every stage.",
+            f"The stage {idle[0]} has no steps in the recipe or by --set; reproduce trains every "
+            "stage.",
             "Without steps it would stand in the table as if it had been trained: take it out.",
         )
     for kind in ("segmenter", "denoiser"):
