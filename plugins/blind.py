@@ -1,6 +1,6 @@
 """Noise ``blind``: another kind and another strength for every image, to train one model for all.
 
-An image gets white Gaussian noise, a sensor's noise, or the soft noise of developed photographs,
+An image gets white Gaussian noise, a sensor's noise, soft noise, or that of a developed photograph,
 each of random strength, or none; some images are then clipped and rounded as files of 8 bits are.
 One model that has seen all of it needs no one to tell it which noise a photograph has.
 
@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
+from sdabn_plugins import camera as photographs
 from sdabn_plugins import correlated, gaussian, poisson_gaussian
 from sdabn_plugins.ranges import Range, Storage
 
@@ -32,6 +33,7 @@ class Blind:
     width: Range
     sensor: float
     soft: float
+    camera: float
     clean: float
     stored: float
 
@@ -51,6 +53,8 @@ class Blind:
         if drawn < self.sensor + self.soft:
             width = float(self.width.draw(clean, generator))
             return correlated.build(sigma=self.sigma, width=width)
+        if drawn < self.sensor + self.soft + self.camera:
+            return photographs.build()
         return gaussian.build(sigma=self.sigma)
 
 
@@ -62,6 +66,7 @@ def build(
     width: float | str = "0.4..1.5",
     sensor: float = 0.25,
     soft: float = 0.15,
+    camera: float = 0.0,
     clean: float = 0.0,
     stored: float = 0.5,
 ) -> Blind:
@@ -74,6 +79,7 @@ def build(
         width: How far soft noise reaches, in pixels: at least 0.1 and at most 20, or a range.
         sensor: Share of images with a sensor's noise.
         soft: Share of images with soft noise.
+        camera: Share of images with the noise of a photograph, as ``camera`` makes it.
         clean: Share of images without noise, so that a denoiser learns to leave those alone; for
             training, since the PSNR of an image without noise is infinite. All others get white
             noise.
@@ -82,17 +88,19 @@ def build(
     Raises:
         ValueError: If an option is outside what is allowed.
     """
-    shares = {"sensor": sensor, "soft": soft, "clean": clean, "stored": stored}
+    shares = {"sensor": sensor, "soft": soft, "camera": camera, "clean": clean, "stored": stored}
     for name, share in shares.items():
         if not 0 <= share <= 1:
             raise ValueError(f"{name} must be a share between 0 and 1, not {share}")
-    total = sensor + soft + clean
+    total = sensor + soft + camera + clean
     if total > 1 + 1e-9:  # sums of decimals are not exact
-        raise ValueError(f"sensor, soft and clean must not exceed 1 together, not {total:g}")
+        raise ValueError(
+            f"sensor, soft, camera and clean must not exceed 1 together, not {total:g}"
+        )
     widths = Range.parse(width, name="width", allowed="a number from 0.1 to 20", least=0.1)
     if widths.high > 20:
         raise ValueError(f"width must be a number from 0.1 to 20, or a range, not {width}")
     # What is wrong with a strength is said now, not at the first image.
     gaussian.build(sigma=sigma)
     poisson_gaussian.build(peak=peak, read=read)
-    return Blind(str(sigma), str(peak), str(read), widths, sensor, soft, clean, stored)
+    return Blind(str(sigma), str(peak), str(read), widths, sensor, soft, camera, clean, stored)

@@ -41,20 +41,23 @@ class Correlated:
     def __call__(self, clean: Tensor, generator: Generator) -> Tensor:
         """Map a clean image (..., 3, H, W) in [0, 1] to a noisy one."""
         sigma = self.sigma.draw(clean, generator, unit=FULL_SCALE)
-        reach = math.ceil(REACH * self.width)
-        height, width = clean.shape[-2:]
-        # Noise around the image, so that its edge has the statistics of its middle.
-        size = (*clean.shape[:-2], height + 2 * reach, width + 2 * reach)
-        noise = torch.randn(size, generator=generator, dtype=clean.dtype)
-        noise = self._filtered(noise.flatten(0, -3).unsqueeze(1), reach).reshape(clean.shape)
-        return self.storage(clean + sigma * noise)
+        return self.storage(clean + sigma * soft(clean, self.width, generator))
 
-    def _filtered(self, noise: Tensor, reach: int) -> Tensor:
-        """Filter (N, 1, H, W) along both axes; a kernel of norm 1 keeps the variance."""
-        places = torch.arange(-reach, reach + 1, dtype=noise.dtype)
-        kernel = torch.exp(-0.5 * (places / self.width) ** 2)
-        kernel = kernel / kernel.norm()
-        return F.conv2d(F.conv2d(noise, kernel.view(1, 1, 1, -1)), kernel.view(1, 1, -1, 1))
+
+def soft(image: Tensor, width: float, generator: Generator) -> Tensor:
+    """White noise of deviation 1 in the shape of an image (..., C, H, W), behind the filter."""
+    reach = math.ceil(REACH * width)
+    height, columns = image.shape[-2:]
+    # Noise around the image, so that its edge has the statistics of its middle.
+    size = (*image.shape[:-2], height + 2 * reach, columns + 2 * reach)
+    noise = torch.randn(size, generator=generator, dtype=image.dtype)
+    # A kernel of norm 1 keeps the variance.
+    places = torch.arange(-reach, reach + 1, dtype=image.dtype)
+    kernel = torch.exp(-0.5 * (places / width) ** 2)
+    kernel = kernel / kernel.norm()
+    noise = noise.flatten(0, -3).unsqueeze(1)
+    noise = F.conv2d(F.conv2d(noise, kernel.view(1, 1, 1, -1)), kernel.view(1, 1, -1, 1))
+    return noise.reshape(image.shape)
 
 
 def build(

@@ -24,7 +24,8 @@ BUILT_IN = {
     ("denoiser", "dncnn"), ("denoiser", "nafnet"), ("denoiser", "sft"),
     ("denoiser", "ddfn"), ("denoiser", "smp"),
     ("noise", "gaussian"), ("noise", "poisson"), ("noise", "poisson_gaussian"), ("noise", "jpeg"),
-    ("noise", "speckle"), ("noise", "correlated"), ("noise", "blind"), ("dataset", "outdoorseg"),
+    ("noise", "speckle"), ("noise", "correlated"), ("noise", "camera"), ("noise", "blind"),
+    ("dataset", "outdoorseg"),
     ("dataset", "camvid"), ("dataset", "cityscapes"),
     ("dataset", "folder"), ("dataset", "scenes"), ("model", "street"),
 }  # fmt: skip

@@ -130,6 +130,11 @@ def test_noise_leaves_the_global_random_state_and_the_clean_image_alone(name):
         ("speckle", {"sigma": "a..b"}, "sigma must be a number of at least 0"),
         ("correlated", {"sigma": "-1"}, "sigma must be a number of at least 0"),
         ("correlated", {"width": "0"}, "width must be a number of pixels above 0 and at most 20"),
+        ("camera", {"sigma": "-1"}, "sigma must be a number of at least 0"),
+        ("camera", {"width": "0"}, "width must be a number from 0.1 to 20"),
+        ("camera", {"coarse_width": "3..30"}, "coarse_width must be a number from 0.1 to 20"),
+        ("camera", {"coarse": "1.5"}, "coarse must be a number from 0 to 1"),
+        ("camera", {"grey": "-0.5"}, "grey must be a number from 0 to 1"),
         ("poisson_gaussian", {"peak": "0"}, "peak must be a number above 0"),
         ("poisson_gaussian", {"read": "-1"}, "read must be a number of at least 0"),
         ("jpeg", {"quality": "0"}, "quality must be a number from 1 to 95"),
@@ -178,7 +183,7 @@ def test_blind_noise_draws_sigma_for_every_image_evenly_from_its_range():
     assert float((channels / sigmas[:, None] - 1).abs().max()) < 0.15
 
 
-@pytest.mark.parametrize("name", ["gaussian", "speckle", "correlated"])
+@pytest.mark.parametrize("name", ["gaussian", "speckle", "correlated", "camera"])
 def test_clipped_and_quantised_noise_is_what_an_8_bit_file_holds(name):
     image = noisy(name, 0.9, sigma="60", clip="true", quantize="true")
 
@@ -242,6 +247,33 @@ def test_correlated_noise_has_its_deviation_and_the_correlation_of_its_filter(wi
     assert float(edge) == pytest.approx(1, abs=0.25)
 
 
+@pytest.mark.parametrize(("coarse", "grey"), [("0", "0.8"), ("0.4", "0.3"), ("1", "0")])
+def test_camera_noise_has_its_deviation_and_its_neighbours_and_colours_agree(coarse, grey):
+    options = {"sigma": "5", "width": "0.8", "coarse_width": "3", "coarse": coarse, "grey": grey}
+    noise = (noisy("camera", 0.5, **options).double() - 0.5) * 255 / 5
+    share = float(coarse)
+
+    assert float(noise.std()) == pytest.approx(1, rel=0.04)
+    for distance in (1, 4):
+        found = float((noise[..., distance:] * noise[..., :-distance]).mean())
+        expected = (1 - share) * correlation(0.8, distance) + share * correlation(3, distance)
+        assert found == pytest.approx(expected, abs=0.05)
+    red, green, blue = noise.reshape(3, -1)
+    for product in (red * green, green * blue, red * blue):
+        assert float(product.mean()) == pytest.approx(float(grey), abs=0.05)
+
+
+def test_camera_noise_is_drawn_anew_for_every_image():
+    model = registry.build("noise", "camera", {})
+    grey = torch.full((200, 3, 32, 32), 0.5)
+
+    noise = (model(grey, generator("photographs")) - 0.5) * 255
+
+    deviations = noise.flatten(1).std(1)
+    assert 0.7 < float(deviations.min()) < 2.5
+    assert 13 < float(deviations.max()) < 18
+
+
 def textured() -> Tensor:
     rows, columns = torch.meshgrid(torch.arange(96.0), torch.arange(96.0), indexing="ij")
     wave = 0.5 + 0.2 * torch.sin(rows / 3) * torch.cos(columns / 5) + 0.1 * torch.sin(columns)
@@ -299,6 +331,18 @@ def test_blind_noise_mixes_kinds_and_files_of_8_bits_in_the_shares_asked():
     assert float((away & (alike < 0.15)).double().mean()) == pytest.approx(0.3, abs=0.07)
 
 
+def test_blind_noise_makes_as_many_photographs_as_asked():
+    model = registry.build("noise", "blind", {"sensor": "0.2", "soft": "0", "camera": "0.3"})
+    grey = torch.full((600, 3, 24, 24), 0.5)
+
+    noise = (model(grey, generator("camera")) - 0.5).double()
+    red, green, _ = noise.flatten(2).transpose(0, 1)
+    agree = (red * green).mean(1) / (red.std(1) * green.std(1))
+
+    # Colours of white and of a sensor's noise differ, up to 0.04 in an estimate from 576 values.
+    assert float((agree > 0.15).double().mean()) == pytest.approx(0.3, abs=0.05)
+
+
 def test_shares_that_add_up_to_all_images_are_allowed():
     registry.build("noise", "blind", {"sensor": "0.33", "soft": "0.56", "clean": "0.11"})
 
@@ -323,6 +367,7 @@ def test_blind_noise_of_shares_zero_is_gaussian_noise():
     [
         ({"sensor": "0.8", "soft": "0.3"}, "must not exceed 1 together, not 1.1"),
         ({"sensor": "0.5", "soft": "0.3", "clean": "0.25"}, "must not exceed 1 together, not 1.05"),
+        ({"sensor": "0.5", "camera": "0.5"}, "must not exceed 1 together, not 1.15"),
         ({"stored": "2"}, "stored must be a share between 0 and 1, not 2"),
         ({"width": "0"}, "width must be a number from 0.1 to 20"),
         ({"width": "1..50"}, "width must be a number from 0.1 to 20"),
