@@ -20,14 +20,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sdabn_plugins.modulation import (
-    HIDDEN_CHANNELS,
-    SpatialFeatureTransform,
-    condition_encoder,
-)
+from sdabn_plugins.ddfn_parts import parts_of
+from sdabn_plugins.modulation import SpatialFeatureTransform, condition_encoder
 from sdabn_plugins.noisemaps import NoiseMaps
 from sdabn_plugins.residual import ImageShare
-from sdabn_plugins.widening import Parts, widen
+from sdabn_plugins.widening import widen
 
 
 class MultiScaleFeatures(nn.Module):
@@ -178,7 +175,8 @@ class DDFN(nn.Module):
         """Become what a DDFN of fewer channels or noise maps is; see ``contracts.Denoiser``."""
         width = 4 * len(weights["features.plain.bias"])
         guides = weights["encode.0.weight"].shape[1] if self.encode is not None else 0
-        own, given = self._parts(self.width), self._parts(width)
+        pixels = self.features.plain.in_channels
+        own, given = (parts_of(each, len(self.blocks), pixels) for each in (self.width, width))
         if self.noise_maps is not None:
             outputs, condition = [self.encode[0].out_channels], self.condition_channels
             if guides - condition not in (2, 4, 6):
@@ -189,34 +187,6 @@ class DDFN(nn.Module):
             own["encode.0"] = (outputs, [condition, self.noise_maps.channels])
             given["encode.0"] = (outputs, [condition, guides - condition])
         widen(self.state_dict(), weights, own, given)
-
-    def _parts(self, width: int) -> dict[str, Parts]:
-        """What the outputs and inputs of convolutions consist of, in a DDFN of some width."""
-        quarter, eighth = [width // 4], [width // 8]
-        pixels, every = [self.features.plain.in_channels], quarter * (4 + len(self.blocks))
-        parts: dict[str, Parts] = {
-            "features.plain": (quarter, pixels),
-            "features.dilated": (quarter, pixels),
-            "features.plain_after_dilated": (quarter, quarter),
-            "features.dilated_after_plain": (quarter, quarter),
-            "modulate.gamma.2": (every, [HIDDEN_CHANNELS]),
-            "modulate.beta.2": (every, [HIDDEN_CHANNELS]),
-            "reconstruct": (pixels, every),
-            "gate.openness": (pixels, every),
-        }
-        for number in range(len(self.blocks)):
-            block, before = f"blocks.{number}", quarter * (4 + number)
-            parts |= {
-                f"{block}.modulate.gamma.2": (before, [HIDDEN_CHANNELS]),
-                f"{block}.modulate.beta.2": (before, [HIDDEN_CHANNELS]),
-                f"{block}.squeeze": ([width], before),
-                f"{block}.plain": (quarter, [width]),
-                f"{block}.dilated": (quarter, [width]),
-                f"{block}.dilated_after_plain": (eighth, quarter),
-                f"{block}.plain_after_dilated": (eighth, quarter),
-                f"{block}.fuse": (quarter, quarter + eighth + quarter + eighth),
-            }
-        return parts
 
     def _widened(self, maps: Tensor) -> Tensor:
         """Repeat the edges: the margin, and what whole squares of pixels need below and right."""
