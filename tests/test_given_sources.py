@@ -57,7 +57,7 @@ def test_a_model_gives_the_networks_of_its_first_unit(tiny_recipe):
 
 
 def test_the_shipped_model_is_known_by_its_name(tiny_recipe):
-    denoiser = "ddfn:width=64,gate=true,unshuffle=2,noise_maps=true"
+    denoiser = "ddfn:width=128,gate=true,unshuffle=2,noise_maps=true,noise_scales=2"
     stages = planned(tiny_recipe, "segmenter=hrnet", "segmenter.init=street",
                      f"denoiser={denoiser}", "denoiser.init=street")  # fmt: skip
 
