@@ -120,9 +120,12 @@ def _prepare(
         recipe = path / RECIPE if path and has_own else recipefiles.DEFAULT_RECIPE
     name = str(recipe)
     root = None if data is None else str(data)
-    settings = recipefiles.load(name, texts_of(overrides), units=units, data__root=root)
+    texts = texts_of(overrides)
+    settings = recipefiles.load(name, texts, units=units, data__root=root)
     chosen = (settings.data.dataset, *settings.data.also)
-    datasets.check_root(settings.data.root, *(each.name for each in chosen))
+    # One that a recipe holds may be of the data set that was in place of this one.
+    if root is not None or any(text.partition("=")[0].strip() == "data.root" for text in texts):
+        datasets.check_root(settings.data.root, *(each.name for each in chosen))
     directory = Run(path or default_path(name))
     directory.check_recipe(settings)
     return settings, directory

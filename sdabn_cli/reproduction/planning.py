@@ -140,7 +140,7 @@ def plan(
         for noise in requests.written_once(noises or table.noises(plain))
     }  # fmt: skip
     chosen = next(iter(campaigns.values()))[0].base.data
-    datasets.check_root(chosen.root, chosen.dataset.name, *(each.name for each in chosen.also))
+    datasets.check_root(data, chosen.dataset.name, *(each.name for each in chosen.also))
     asked = next(iter(campaigns.values()))[0].base.precision if precision == "auto" else precision
     compute = choose(device, asked)
     campaigns = {
