@@ -2,12 +2,13 @@
 
 Interpolated colours make neighbours alike, and colours as well; a camera's own denoising takes the
 fine part away and leaves blotches. So the noise has a fine and a coarse part, both behind Gaussian
-filters, and colours share some of it. Its strength does not depend on brightness: that of photons
-grows as the root of the light, and the tone curve of about its 0.45th power takes that back.
+filters, and colours share some of it. Its strength is the same at every brightness, which is a
+simplification: that of photons grows as the root of the light, which a tone curve of about its
+0.45th power takes back, but a camera does more than that.
 
-In the photographs of PolyU (every sixth pair, ten in all) neighbours correlate by 0.4 to 0.8,
-pixels four apart by 0.1 to 0.5, colours by 0.3 to 0.9, with a deviation of 2 to 6: the ranges here
-hold those.
+In ten photographs of PolyU (every sixth pair) neighbours correlate by 0.4 to 0.85, pixels four
+apart by 0.1 to 0.5, colours by 0.3 to 0.86, with a deviation of 2 to 6. The ranges here were
+chosen to hold most of that.
 
 Reference:
     Xu et al., "Real-world Noisy Image Denoising: A New Benchmark",

@@ -177,8 +177,7 @@ def _check_guides(source: Source, recipe: Recipe, classes: int) -> None:
             f"The weights in {source.init} were guided by {before} channels "
             f"(condition={source.condition}, {len(source.classes)} classes); here it is {now} "
             f"(condition={recipe.condition}, {classes} classes).",
-            "Widen with the condition and the classes of the weights, or take them as they are "
-            "with denoiser.new_condition=true.",
+            "Widen with the condition and the number of classes that the weights know.",
         )
 
 
