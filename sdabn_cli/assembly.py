@@ -6,10 +6,9 @@ from torch import nn
 
 from sdabn_cli import model, networks, registry
 from sdabn_cli.cascade import Cascade, Frozen, Unit, needs_segmenters
-from sdabn_cli.choices import PluginChoice
 from sdabn_cli.contracts import Dataset
 from sdabn_cli.errors import SdabnError
-from sdabn_cli.recipe import Recipe
+from sdabn_cli.recipe import DenoiseSettings, Recipe
 from sdabn_cli.runs import Run
 from sdabn_cli.schedule import Stage
 
@@ -108,15 +107,15 @@ def ensure_model(run: Run, recipe: Recipe, dataset: Dataset) -> None:
     units = finished_units(run)
     if units == 0:
         return
-    if _is_current(run, units):
-        return
     described = [
         model.UnitDescription(
-            segmenter=_network(f"s{unit}", recipe.segmenter),
-            denoiser=_network(f"d{unit}", recipe.denoiser),
+            segmenter=_segmenter(recipe, Stage(unit, "seg")),
+            denoiser=_denoiser(recipe, Stage(unit, "denoise")),
         )
         for unit in range(1, units + 1)
     ]
+    if _is_current(run, described):
+        return
     description = model.Description(
         units=described,
         classes=list(dataset.classes),
@@ -142,20 +141,43 @@ def _distributions(recipe: Recipe) -> dict[str, str]:
     }
 
 
-def _is_current(run: Run, units: int) -> bool:
-    """Whether the model there holds the weights of the finished stages, as their hashes say."""
+def _is_current(run: Run, units: list[model.UnitDescription]) -> bool:
+    """Whether the model there holds the finished stages: by the hashes of their weights."""
     try:
         described = model.read_description(run.model).units
     except SdabnError:  # missing, or damaged: it is written anew
         return False
-    return len(described) == units and all(
+    return [unit.denoiser.border for unit in described] == [
+        unit.denoiser.border for unit in units
+    ] and all(
         model.sha256_of(run.stage(f"{letter}{number}").weights) == network.sha256
         for number, unit in enumerate(described, start=1)
         for letter, network in (("s", unit.segmenter), ("d", unit.denoiser))
     )
 
 
-def _network(stage_id: str, choice: PluginChoice) -> model.Network:
+def _segmenter(recipe: Recipe, stage: Stage) -> model.Network:
+    choice = recipe.segmenter
     return model.Network(
-        plugin=choice.name, options=choice.options, weights=f"{stage_id}.safetensors"
+        plugin=choice.name, options=choice.options, weights=f"{stage.id}.safetensors"
     )
+
+
+def _denoiser(recipe: Recipe, stage: Stage) -> model.Denoiser:
+    choice = recipe.denoiser
+    return model.Denoiser(
+        plugin=choice.name,
+        options=choice.options,
+        weights=f"{stage.id}.safetensors",
+        border=_border(recipe, stage),
+    )
+
+
+def _border(recipe: Recipe, stage: Stage) -> int:
+    """Pixels that the loss of a denoiser left out; of one without steps, that of its start's."""
+    settings = recipe.for_stage(stage)
+    start = recipe.starts_from(stage)
+    if settings.steps == 0 and start is not None:
+        return _border(recipe, Stage.parse(start))
+    assert isinstance(settings, DenoiseSettings)
+    return settings.border

@@ -38,11 +38,18 @@ class Network(_Part):
     """Filled in when the model is written."""
 
 
+class Denoiser(Network):
+    """A network that gives an image."""
+
+    border: int = Field(default=1, ge=0)
+    """Outermost pixels that its loss left out, which nothing has taught it."""
+
+
 class UnitDescription(_Part):
     """The two networks of a unit."""
 
     segmenter: Network
-    denoiser: Network
+    denoiser: Denoiser
 
 
 class Description(_Part):

@@ -26,8 +26,8 @@ Look = Callable[[Plane, Plane | None], object]
 #: Pixels at the edge that PSNR leaves out, as everywhere in sdabn.
 BORDER = 1
 
-#: Outermost pixels of an estimate, replaced by their neighbours: the loss leaves them out, so
-#: what denoisers give there is arbitrary and would show as a frame.
+#: Outermost pixels of an estimate, replaced by their neighbours where the loss left them out: what
+#: denoisers give there is arbitrary and would show as a frame.
 FRAME = 1
 
 #: Side of the small images that engines see when they make a network ready.
@@ -149,8 +149,10 @@ class Runner:
             denoiser. Of an ensemble: probabilities for logits, and the last unit's figures alone.
         """
         run = self._run_turned if self.is_ensemble else self._run
-        for logits, estimate in run(noisy, workspace):
-            yield logits, None if estimate is None else FramedPlane(estimate, FRAME)
+        described = self.model.description.units
+        for unit, (logits, estimate) in zip(described, run(noisy, workspace), strict=True):
+            frame = min(unit.denoiser.border, FRAME)
+            yield logits, None if estimate is None else FramedPlane(estimate, frame)
 
     def _run(self, noisy: Plane, workspace: Workspace) -> Iterator[tuple[Plane, OwnPlane | None]]:
         yield from self._executor.run(self.model.cascade, noisy, workspace)

@@ -21,6 +21,7 @@ from sdabn_cli.cascade import Cascade, Unit, condition_channels
 from sdabn_cli.contracts import NoiseModel
 from sdabn_cli.description import (
     DESCRIPTION,
+    Denoiser,
     Description,
     Network,
     UnitDescription,
@@ -33,9 +34,9 @@ from sdabn_cli.files import write_atomically
 from sdabn_cli.sources import Source
 
 __all__ = [
-    "DESCRIPTION", "Description", "Model", "Network", "UnitDescription", "build", "check_weights",
-    "compact", "count_parameters", "halve", "load", "load_from", "read_description", "save",
-    "sha256_of", "versions",
+    "DESCRIPTION", "Denoiser", "Description", "Model", "Network", "UnitDescription", "build",
+    "check_weights", "compact", "count_parameters", "halve", "load", "load_from",
+    "read_description", "save", "sha256_of", "versions",
 ]  # fmt: skip
 
 

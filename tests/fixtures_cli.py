@@ -73,8 +73,12 @@ def save_model(directory: Path, *, units: int = 2, classes: Sequence[str] = CLAS
         names = [f"s{unit}.safetensors", f"d{unit}.safetensors"]
         for name, module in zip(names, (segmenter, denoiser), strict=True):
             weights[name] = networks.weights_of(module)
-        parts = [model.Network(plugin="tiny", weights=name) for name in names]
-        described.append(model.UnitDescription(segmenter=parts[0], denoiser=parts[1]))
+        described.append(
+            model.UnitDescription(
+                segmenter=model.Network(plugin="tiny", weights=names[0]),
+                denoiser=model.Denoiser(plugin="tiny", weights=names[1]),
+            )
+        )
     description = model.Description(
         units=described,
         classes=list(classes),

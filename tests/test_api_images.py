@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 
@@ -13,6 +14,7 @@ from fixtures_cli import picture, sdabn
 from PIL import Image
 
 import sdabn_cli
+from sdabn_cli import model as models
 from sdabn_plugins.camvid import CLASSES, PALETTE
 
 #: The model is trained for noise that most images here do not have.
@@ -43,6 +45,27 @@ def test_a_result_is_what_the_equations_give(model, directory):
     powers = np.exp(logits - logits.max(0))
     assert np.allclose(result.probabilities, (powers / powers.sum(0)).transpose(1, 2, 0), atol=1e-4)
     assert result.units == ()
+
+
+@pytest.mark.parametrize(("borders", "taught"), [((1, 0), (0, 1)), ((0, 3), (1, 0))])
+def test_only_pixels_that_the_loss_left_out_are_their_neighbours(directory, borders, taught):
+    described = json.loads((directory / "cascade.json").read_text())
+    for unit, border in zip(described["units"], borders, strict=True):
+        unit["denoiser"]["border"] = border
+    (directory / "cascade.json").write_text(json.dumps(described))
+    image = picture()
+    noisy = torch.from_numpy(image.copy()).permute(2, 0, 1)[None] / 255
+    with torch.no_grad():
+        equations = models.load(directory).cascade(noisy)
+
+    found = sdabn_cli.load(directory, **EXACT)(image, units=True).units
+
+    for unit, given, is_taught in zip(found, equations, taught, strict=True):
+        estimate = given.estimate[0].clamp(0, 1).mul(255).round().permute(1, 2, 0).numpy()
+        neighbours = np.pad(inside(estimate), ((1, 1), (1, 1), (0, 0)), mode="edge")
+        expected_edges = estimate if is_taught else neighbours
+        assert np.abs(unit.denoised - expected_edges).max() <= 1
+    assert np.abs(estimate - neighbours).max() > 10  # the two can be told apart
 
 
 def test_a_result_is_what_the_command_writes(model, directory):

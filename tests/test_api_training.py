@@ -30,6 +30,16 @@ def test_training_is_the_command_without_its_words(tiny_recipe, capfd):
     assert len(sdabn_cli.load(plan["run"])) == 1
 
 
+def test_a_model_states_the_border_that_the_loss_of_each_denoiser_left_out(tiny_recipe):
+    settings = {"stages.d2.border": 2, "stages.d3.steps": 0, "denoise.from_previous": True}
+    sdabn_cli.train_cascade(tiny_recipe, units=3, run="run", overrides=settings)
+
+    units = json.loads(Path("run/model/cascade.json").read_text())["units"]
+
+    # D_3 is D_2: it has no steps, so that no loss of its own left anything out.
+    assert [unit["denoiser"]["border"] for unit in units] == [1, 2, 2]
+
+
 def test_one_stage_is_trained_once_the_earlier_ones_are(tiny_recipe):
     with pytest.raises(sdabn_cli.SdabnError, match="Stage s1 needs stage s0, which is missing"):
         sdabn_cli.train_stage(tiny_recipe, index=1, kind="seg", run="run")
