@@ -100,9 +100,9 @@ def describe(name: str, count: Counter) -> dict[str, Any]:
 
     Returns:
         name, directory, distribution, format, units (of each, segmenter and denoiser with plugin,
-        options, parameters, weights, bytes and state), parameters, megabytes, classes (id, name
-        and colour), condition, condition_form, noise, distributions, licence, card (path and
-        text), and problems: why it would not run here.
+        options, parameters, weights, bytes and state), parameters and megabytes (of networks that
+        share a file once), classes (id, name and colour), condition, condition_form, noise,
+        distributions, licence, card (path and text), and problems: why it would not run here.
 
     Raises:
         SdabnError: If there is no such model, or its description is damaged.
@@ -118,7 +118,9 @@ def describe(name: str, count: Counter) -> dict[str, Any]:
         for number, unit in enumerate(description.units, start=1)
     ]
     networks = [unit[role] for unit in units for role in ("segmenter", "denoiser")]
-    parameters = [network["parameters"] for network in networks]
+    # Networks that share a file count once, as their bytes do.
+    files = {network["weights"]: network for network in networks}
+    parameters = [network["parameters"] for network in files.values()]
     card = _card(source)
     return {
         "name": source.name,
@@ -127,9 +129,7 @@ def describe(name: str, count: Counter) -> dict[str, Any]:
         "format": description.format,
         "units": units,
         "parameters": None if None in parameters else sum(parameters),
-        "megabytes": _megabytes(
-            {network["weights"]: network["bytes"] or 0 for network in networks}.values()
-        ),
+        "megabytes": _megabytes(network["bytes"] or 0 for network in files.values()),
         "classes": [
             {"id": number, "name": name, "colour": list(colour)}
             for number, (name, colour) in enumerate(

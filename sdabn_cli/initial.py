@@ -253,7 +253,21 @@ def _sizes_of_classes(recipe: Recipe, kind: str, classes: int) -> set[int]:
     if kind == "seg":
         return {classes}
     channels = condition_channels(recipe.condition, classes)
-    return {channels, channels + 3} if channels else set()  # beside the image's three, or alone
+    if not channels:
+        return set()
+    chosen = recipe.denoiser
+    own, other = (
+        networks.build_denoiser(chosen.name, chosen.options, condition_channels=n).state_dict()
+        for n in (channels, channels + 1)
+    )
+    # A network may stack more on the condition than the image: noise maps, features of its own.
+    return {
+        size
+        for name, tensor in own.items()
+        if name in other and tensor.dim() == other[name].dim()
+        for size, more in zip(tensor.shape, other[name].shape, strict=True)
+        if more == size + 1
+    }
 
 
 def _summary(source: Source, fit: Fit, choice: NetworkChoice) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sdabn_cli import datasets, initial, networks, registry
+from sdabn_cli import datasets, initial, networks, probing, registry
 from sdabn_cli.origin import Origin
 from sdabn_cli.recipe import Recipe
 from sdabn_cli.runs import Run
@@ -82,7 +82,7 @@ def check_given(recipe: Recipe) -> None:
 
 
 def check_plugins(recipe: Recipe) -> None:
-    """Make sure that every plug-in a recipe names is there and accepts its options.
+    """Make sure that every plug-in a recipe names is there, accepts its options, and makes noise.
 
     Raises:
         SdabnError: With the nearest match.
@@ -93,3 +93,5 @@ def check_plugins(recipe: Recipe) -> None:
     for kind, choice in chosen:
         plugin = registry.find(kind, choice.name)
         registry.check_options(plugin, plugin.load(), choice.options)
+    noise = registry.build("noise", recipe.noise.name, recipe.noise.options)
+    probing.try_noise(noise, recipe.noise.name)

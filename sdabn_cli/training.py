@@ -88,7 +88,6 @@ def check(recipe: Recipe, run: Run, compute: Compute, watcher: Watcher) -> Train
     if recipe.cuda_graphs and compute.device.type == "cuda" and compute.processes.count > 1:
         watcher.warn("Steps of several processes are not recorded (cuda_graphs).")
     noise = registry.build("noise", recipe.noise.name, recipe.noise.options)
-    probing.try_noise(noise, recipe.noise.name)
     return Training(recipe, run, decoded, validation, noise, compute, watcher)
 
 

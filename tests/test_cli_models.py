@@ -152,7 +152,10 @@ def test_a_file_that_networks_share_counts_once():
 
     assert files(Path("twice")) == {"cascade.json", "s1.safetensors", "d1.safetensors"}
     size = sum(path.stat().st_size for path in Path("twice").glob("*.safetensors"))
-    assert shown("./twice")["megabytes"] == round(size / 1e6, 1) > 15
+    told = shown("./twice")
+    assert told["megabytes"] == round(size / 1e6, 1) > 15
+    networks_of_one = [told["units"][0][role]["parameters"] for role in ("segmenter", "denoiser")]
+    assert told["parameters"] == sum(networks_of_one)
 
 
 def test_a_model_is_shown_with_everything_that_is_known_of_it(model):

@@ -39,6 +39,26 @@ def test_a_device_that_is_not_there_is_refused_by_a_dry_run_too(tiny_recipe, com
     assert_refused(result, "The device 'cuda:99' is not present")
 
 
+@pytest.mark.parametrize(
+    ("given", "parts"),
+    [
+        (["--set", "noise=gaussian:sigma=-1"], ["sigma=-1"]),
+        (["--set", "noise=blind:soft=0.7,clean=0.7"], ["soft", "clean"]),
+        (["--data", "nowhere"], ["nowhere"]),
+        (["--set", "data.root=nowhere"], ["nowhere"]),
+    ],
+)
+def test_noise_and_data_that_a_training_would_refuse_are_refused_by_a_dry_run_too(
+    tiny_recipe, given, parts
+):
+    planned = sdabn("cascade", "--recipe", tiny_recipe, *given, "--dry-run")
+    trained = sdabn("cascade", "--recipe", tiny_recipe, *given)
+
+    assert_refused(planned, *parts)
+    assert trained.stderr.endswith(planned.stderr)  # behind a line with the device
+    assert files(Path()) == set()
+
+
 def test_a_cascade_is_trained_and_reported(tiny_recipe):
     result = sdabn("cascade", "--recipe", tiny_recipe, "--units", 1, "--run", "run", "--json")
     again = sdabn("cascade", "--recipe", tiny_recipe, "--units", 1, "--run", "run")

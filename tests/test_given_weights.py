@@ -170,6 +170,26 @@ def test_a_condition_of_other_channels_is_drawn_anew_where_it_was_asked_for(tiny
     assert torch.allclose(weights("d1")["conv.bias"], own["conv.bias"], rtol=0, atol=1e-20)
 
 
+def test_a_condition_is_drawn_anew_where_a_network_stacks_maps_of_its_own_on_it(tiny_recipe):
+    options = {"blocks": "1", "width": "8", "noise_maps": "true", "noise_scales": "2"}
+    own = networks.build_denoiser("ddfn", options, condition_channels=4).state_dict()
+    write("den.pt", own)
+    chosen = ("denoiser=ddfn:" + ",".join(f"{k}={v}" for k, v in options.items()),
+              "denoiser.init=den.pt")  # fmt: skip
+
+    refused = cascade(tiny_recipe, *chosen)
+    plan = planned(tiny_recipe, *chosen, "denoiser.new_condition=true")
+    trained = cascade(tiny_recipe, *chosen, "denoiser.new_condition=true", "units=1",
+                      more=tuple(STILL))  # fmt: skip
+
+    assert_refused(refused, "the layer that takes the condition", "denoiser.new_condition=true")
+    (drawn,) = plan["d1"]["init"]["drawn"]
+    assert own[drawn].shape[1] == 4 + 2 * 2  # two maps at each scale stand beside it
+    assert trained.exit_code == 0, trained.stderr
+    kept = {name: tensor for name, tensor in weights("d1").items() if name != drawn}
+    assert all(torch.allclose(t, own[name], rtol=0, atol=1e-20) for name, t in kept.items())
+
+
 def test_a_wider_denoiser_goes_on_from_a_narrower_one_where_it_was_asked_for(tiny_recipe):
     narrow = networks.build_denoiser("ddfn", {"blocks": "1", "width": "8"}, condition_channels=11)
     write("narrow.pt", narrow.state_dict())

@@ -59,7 +59,7 @@ def train_stage(
         Stopped: At SIGINT or SIGTERM, once the training's state is saved.
     """
     stage = Stage(index, kind)
-    settings, directory = _prepare(recipe, run, data, overrides, None)
+    settings, directory = _prepare(recipe, run, data, overrides, None, dry_run=dry_run)
     require_earlier(settings, directory, stage)
     compute = choose(device, settings.precision)
     if not dry_run:
@@ -98,7 +98,7 @@ def train_cascade(
         SdabnError: As ``train_stage``.
         Stopped: As ``train_stage``.
     """
-    settings, directory = _prepare(recipe, run, data, overrides, units)
+    settings, directory = _prepare(recipe, run, data, overrides, units, dry_run=dry_run)
     todo = stages(settings.units)
     compute = choose(device, settings.precision)
     if not dry_run:
@@ -112,6 +112,8 @@ def _prepare(
     data: str | Path | None,
     overrides: Overrides,
     units: int | None,
+    *,
+    dry_run: bool,
 ) -> tuple[Recipe, Run]:
     """The resolved recipe, and the run directory that it may train in."""
     path = None if run is None else Path(run)
@@ -126,6 +128,9 @@ def _prepare(
     # One that a recipe holds may be of the data set that was in place of this one.
     if root is not None or any(text.partition("=")[0].strip() == "data.root" for text in texts):
         datasets.check_root(settings.data.root, *(each.name for each in chosen))
+        if dry_run:  # a training opens them itself
+            datasets.open_training(settings.data)
+            datasets.open_split(settings.data, settings.data.validation_split)
     directory = Run(path or default_path(name))
     directory.check_recipe(settings)
     return settings, directory
