@@ -178,6 +178,20 @@ def test_a_noise_written_otherwise_is_the_same(reproduced):
     }  # fmt: skip
 
 
+def test_a_text_of_a_noise_that_looks_like_a_number_is_left_alone(reproduced, third_party):
+    source = (
+        "def build(*, file: str = '', times: int = 1):\n"
+        "    return lambda clean, generator: clean * times\n"
+    )
+    third_party("own-dist", "[sdabn.noises]\nown = own_noise:build\n", own_noise=source)
+
+    todo = json.loads(
+        reproduced("table1", "--noise", "own:times=02,file=007", "--dry-run", "--json").stdout
+    )["missing"]
+
+    assert {stage["noise"] for stage in todo} == {"own:file=007,times=2"}
+
+
 def test_what_was_measured_is_read_again_until_its_weights_change(reproduced):
     once = json.loads(reproduced("figure2", "--json").stdout)
     kept = sorted(Path("all").rglob("measured/*.json"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from math import isfinite
 
 from sdabn_cli import probing, registry, training
 from sdabn_cli.errors import SdabnError, did_you_mean
@@ -13,6 +14,7 @@ from sdabn_cli.reproduction.campaign import Campaign
 from sdabn_cli.reproduction.systems import FIRST, SYSTEMS, Point
 from sdabn_cli.reproduction.tables import Table
 from sdabn_cli.schedule import stages
+from sdabn_cli.signatures import annotations_of, members
 
 #: Keys of a recipe that the command or the systems decide, and what to do instead.
 DECIDED = {
@@ -71,7 +73,11 @@ def written_once(noises: Sequence[str]) -> list[str]:
     found = []
     for noise in noises:
         name, options = registry.parse(noise)
-        plain = {key: _plainly(value) for key, value in sorted(options.items())}
+        types = annotations_of(registry.find("noise", name).load())
+        plain = {
+            key: _plainly(value) if {int, float} & set(members(types.get(key))) else value
+            for key, value in sorted(options.items())
+        }
         found.append(registry.format_spec(name, plain))
     return list(dict.fromkeys(found))
 
@@ -81,7 +87,10 @@ def _plainly(value: str) -> str:
     ends = value.split("..")
     if len(ends) > 2 or not all(NUMBER.fullmatch(end) for end in ends):
         return value
-    return "..".join(f"{float(end):.15g}" for end in ends)
+    numbers = [float(end) for end in ends]
+    return (
+        "..".join(f"{number:.15g}" for number in numbers) if all(map(isfinite, numbers)) else value
+    )
 
 
 def check_overrides(overrides: Iterable[str]) -> None:
