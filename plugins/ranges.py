@@ -42,10 +42,7 @@ class Range:
             numbers = []
         right = len(numbers) in (1, 2) and all(map(math.isfinite, numbers))
         if right and numbers[0] > numbers[-1] >= least:
-            raise ValueError(
-                f"{name} must go from the smaller to the larger number: {ends[1]}..{ends[0]}, "
-                f"not {value}"
-            )
+            raise ValueError(f"{name} must go from the smaller to the larger number, not {value}")
         if not right or not least <= numbers[0] <= numbers[-1]:
             raise ValueError(f"{name} must be {allowed}, or a range such as 5..50, not {value}")
         if numbers[-1] > LARGEST:

@@ -107,6 +107,8 @@ def ensure_model(run: Run, recipe: Recipe, dataset: Dataset) -> None:
     units = finished_units(run)
     if units == 0:
         return
+    if _is_current(run, units):
+        return
     described = [
         model.UnitDescription(
             segmenter=_segmenter(recipe, Stage(unit, "seg")),
@@ -114,8 +116,6 @@ def ensure_model(run: Run, recipe: Recipe, dataset: Dataset) -> None:
         )
         for unit in range(1, units + 1)
     ]
-    if _is_current(run, described):
-        return
     description = model.Description(
         units=described,
         classes=list(dataset.classes),
@@ -141,15 +141,13 @@ def _distributions(recipe: Recipe) -> dict[str, str]:
     }
 
 
-def _is_current(run: Run, units: list[model.UnitDescription]) -> bool:
-    """Whether the model there holds the finished stages: by the hashes of their weights."""
+def _is_current(run: Run, units: int) -> bool:
+    """Whether the model there holds the weights of the finished stages, as their hashes say."""
     try:
         described = model.read_description(run.model).units
     except SdabnError:  # missing, or damaged: it is written anew
         return False
-    return [unit.denoiser.border for unit in described] == [
-        unit.denoiser.border for unit in units
-    ] and all(
+    return len(described) == units and all(
         model.sha256_of(run.stage(f"{letter}{number}").weights) == network.sha256
         for number, unit in enumerate(described, start=1)
         for letter, network in (("s", unit.segmenter), ("d", unit.denoiser))
@@ -174,10 +172,13 @@ def _denoiser(recipe: Recipe, stage: Stage) -> model.Denoiser:
 
 
 def _border(recipe: Recipe, stage: Stage) -> int:
-    """Pixels that the loss of a denoiser left out; of one without steps, that of its start's."""
+    """Pixels that the loss of a denoiser left out.
+
+    Of one without steps, those of what it started from; given weights are taken for the paper's.
+    """
     settings = recipe.for_stage(stage)
-    start = recipe.starts_from(stage)
-    if settings.steps == 0 and start is not None:
-        return _border(recipe, Stage.parse(start))
     assert isinstance(settings, DenoiseSettings)
-    return settings.border
+    if settings.steps > 0:
+        return settings.border
+    start = recipe.starts_from(stage)
+    return 1 if start is None else _border(recipe, Stage.parse(start))

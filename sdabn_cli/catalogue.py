@@ -100,9 +100,10 @@ def describe(name: str, count: Counter) -> dict[str, Any]:
 
     Returns:
         name, directory, distribution, format, units (of each, segmenter and denoiser with plugin,
-        options, parameters, weights, bytes and state), parameters and megabytes (of networks that
-        share a file once), classes (id, name and colour), condition, condition_form, noise,
-        distributions, licence, card (path and text), and problems: why it would not run here.
+        options, parameters, weights, bytes and state; of denoisers, border), parameters and
+        megabytes (of networks that share a file once), classes (id, name and colour), condition,
+        condition_form, noise, distributions, licence, card (path and text), and problems: why it
+        would not run here.
 
     Raises:
         SdabnError: If there is no such model, or its description is damaged.
@@ -113,7 +114,8 @@ def describe(name: str, count: Counter) -> dict[str, Any]:
         {
             "unit": number,
             "segmenter": _network(source, "segmenter", unit.segmenter, count, problems),
-            "denoiser": _network(source, "denoiser", unit.denoiser, count, problems),
+            "denoiser": _network(source, "denoiser", unit.denoiser, count, problems)
+            | {"border": unit.denoiser.border},
         }
         for number, unit in enumerate(description.units, start=1)
     ]

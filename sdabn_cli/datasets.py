@@ -50,13 +50,17 @@ def check_root(root: str | Path | None, *names: str) -> None:
     """
     if root is None:
         return
-    openers = [registry.find("dataset", name).load() for name in names]
-    if all(getattr(opener, "reads_root", True) is False for opener in openers):
+    if not any(reads_root(name) for name in names):
         raise SdabnError(
             f"The data set {names[0]} makes its images itself and reads nothing from '{root}'.",
             "Leave --data (the recipe's data.root) out, or choose the data set that lies there, by "
             "name or by a recipe of it: sdabn plugins list, sdabn recipes list.",
         )
+
+
+def reads_root(name: str) -> bool:
+    """Whether a data set reads a directory, as far as it does not deny that."""
+    return getattr(registry.find("dataset", name).load(), "reads_root", True) is not False
 
 
 def open_training(settings: DataSettings) -> Dataset:

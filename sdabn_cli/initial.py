@@ -233,7 +233,7 @@ def _check_redrawn(recipe: Recipe, kind: str, source: Source, fit: Fit, classes:
     """
     choice = recipe.network(kind)
     size = fitting.changed_size(fit) if fit.has_all_names else None
-    if size is None or size[1] not in _sizes_of_classes(recipe, kind, classes):
+    if size is None or not _differs_by_classes(recipe, kind, source, fit, classes):
         raise SdabnError(
             _summary(source, fit, choice), _advice(kind, choice, fit), table=fit.compare()
         )
@@ -243,30 +243,44 @@ def _check_redrawn(recipe: Recipe, kind: str, source: Source, fit: Fit, classes:
     raise SdabnError(
         f"Only {layer} of the weights in {source.init} differs: {size[0]} {unit} in the file, "
         f"{size[1]} in the network.",
-        f"Draw it anew and train {TRAINED[kind]} from the rest: --set {KEYS[kind]}=true",
+        f"Draw it anew and train {TRAINED[kind]} from the rest: --set {KEYS[kind]}=true"
+        + (_wider(kind) if _is_narrower(fit) else ""),
         table=fit.compare(),
     )
 
 
-def _sizes_of_classes(recipe: Recipe, kind: str, classes: int) -> set[int]:
-    """Sizes in a network that follow from the number of classes."""
+def _differs_by_classes(recipe: Recipe, kind: str, source: Source, fit: Fit, classes: int) -> bool:
+    """Whether what differs is the layer of the classes, or of the condition, and nothing else."""
     if kind == "seg":
-        return {classes}
-    channels = condition_channels(recipe.condition, classes)
-    if not channels:
-        return set()
+        size = fitting.changed_size(fit)
+        return size is not None and size[1] == classes
+    now = condition_channels(recipe.condition, classes)
+    if source.condition is not None and source.classes is not None:
+        before = condition_channels(source.condition, len(source.classes))
+        if before == now:  # then it is something else that is stacked on the condition
+            return False
+    return now > 0 and set(fit.differing) <= _guided(recipe, fit, now)
+
+
+def _guided(recipe: Recipe, fit: Fit, channels: int) -> set[str]:
+    """Tensors of a denoiser whose shape follows from the channels of its condition.
+
+    A network may stack more on the condition than the image: noise maps, features of its own. So
+    one for another number of channels is laid beside it; where there is none, a layer is taken that
+    has the condition alone, or beside the image's three channels.
+    """
     chosen = recipe.denoiser
-    own, other = (
-        networks.build_denoiser(chosen.name, chosen.options, condition_channels=n).state_dict()
-        for n in (channels, channels + 1)
-    )
-    # A network may stack more on the condition than the image: noise maps, features of its own.
+    try:
+        other = networks.build_denoiser(
+            chosen.name, chosen.options, condition_channels=channels + 1
+        ).state_dict()
+    except SdabnError:
+        sizes = {channels, channels + 3}
+        return {name for name, shape in fit.network.items() if sizes & set(shape)}
     return {
-        size
-        for name, tensor in own.items()
-        if name in other and tensor.dim() == other[name].dim()
-        for size, more in zip(tensor.shape, other[name].shape, strict=True)
-        if more == size + 1
+        name
+        for name, shape in fit.network.items()
+        if name in other and tuple(other[name].shape) != shape
     }
 
 

@@ -24,6 +24,7 @@ def describe(recipe: Recipe, run: Run, stages: list[Stage]) -> dict[str, Any]:
         None; the status of a stage that such a file will stand for is ``given``.
     """
     check_plugins(recipe)
+    check_noise(recipe)
     classes = class_names(recipe)
     origins = initial.check(recipe, run, classes)
     size = {
@@ -82,7 +83,7 @@ def check_given(recipe: Recipe) -> None:
 
 
 def check_plugins(recipe: Recipe) -> None:
-    """Make sure that every plug-in a recipe names is there, accepts its options, and makes noise.
+    """Make sure that every plug-in a recipe names is there and accepts its options.
 
     Raises:
         SdabnError: With the nearest match.
@@ -93,5 +94,13 @@ def check_plugins(recipe: Recipe) -> None:
     for kind, choice in chosen:
         plugin = registry.find(kind, choice.name)
         registry.check_options(plugin, plugin.load(), choice.options)
+
+
+def check_noise(recipe: Recipe) -> None:
+    """Make sure that a recipe's noise is one.
+
+    Raises:
+        SdabnError: If it cannot be built or gives what it must not.
+    """
     noise = registry.build("noise", recipe.noise.name, recipe.noise.options)
     probing.try_noise(noise, recipe.noise.name)

@@ -24,7 +24,7 @@ from sdabn_cli.device import Compute
 from sdabn_cli.errors import SdabnError, Stopped
 from sdabn_cli.job import Training, Watcher
 from sdabn_cli.loop import StageLoop
-from sdabn_cli.plan import check_plugins
+from sdabn_cli.plan import check_noise, check_plugins
 from sdabn_cli.randomness import seed_from
 from sdabn_cli.recipe import Recipe
 from sdabn_cli.runs import Run
@@ -67,6 +67,7 @@ def check(recipe: Recipe, run: Run, compute: Compute, watcher: Watcher) -> Train
     """
     run.check_recipe(recipe)
     check_plugins(recipe)
+    check_noise(recipe)
     if recipe.tensorboard:
         require_tensorboard()
     for stage in stages(recipe.units):

@@ -38,6 +38,27 @@ def test_a_model_states_the_border_that_the_loss_of_each_denoiser_left_out(tiny_
 
     # D_3 is D_2: it has no steps, so that no loss of its own left anything out.
     assert [unit["denoiser"]["border"] for unit in units] == [1, 2, 2]
+    sdabn_cli.save(sdabn_cli.load("run"), "saved")
+    assert json.loads(Path("saved/cascade.json").read_text())["units"] == units
+    told = json.loads(sdabn("models", "show", "./saved", "--json").stdout)
+    assert [unit["denoiser"]["border"] for unit in told["units"]] == [1, 2, 2]
+
+
+def test_nothing_is_known_of_the_border_of_given_weights_that_are_not_trained(tiny_recipe):
+    sdabn_cli.train_cascade(tiny_recipe, units=1, run="first", overrides={"denoise.border": 0})
+    sdabn_cli.train_cascade(
+        tiny_recipe,
+        units=1,
+        run="second",
+        overrides={"denoiser.init": "first", "stages.d1.steps": 0, "denoise.border": 0},
+    )
+
+    first, second = (
+        json.loads(Path(run, "model/cascade.json").read_text())["units"][0]["denoiser"]
+        for run in ("first", "second")
+    )
+    assert (first["border"], second["border"]) == (0, 1)
+    assert first["sha256"] == second["sha256"]
 
 
 def test_one_stage_is_trained_once_the_earlier_ones_are(tiny_recipe):

@@ -46,6 +46,10 @@ def test_a_device_that_is_not_there_is_refused_by_a_dry_run_too(tiny_recipe, com
         (["--set", "noise=blind:soft=0.7,clean=0.7"], ["soft", "clean"]),
         (["--data", "nowhere"], ["nowhere"]),
         (["--set", "data.root=nowhere"], ["nowhere"]),
+        (["--set", "data.dataset=scenes", "--set", "data.validation_split=vla"], ["vla"]),
+        # Of several mistakes, the one that a training meets first.
+        (["--data", "nowhere", "--set", "noise=gaussian:sigma=-1"], ["sigma"]),
+        (["--data", "nowhere", "--set", "denoiser=tnyi"], ["tnyi"]),
     ],
 )
 def test_noise_and_data_that_a_training_would_refuse_are_refused_by_a_dry_run_too(

@@ -190,6 +190,48 @@ def test_a_condition_is_drawn_anew_where_a_network_stacks_maps_of_its_own_on_it(
     assert all(torch.allclose(t, own[name], rtol=0, atol=1e-20) for name, t in kept.items())
 
 
+def test_maps_at_more_scales_are_no_other_condition(tiny_recipe):
+    narrow = networks.build_denoiser(
+        "ddfn", {"blocks": "1", "width": "8", "noise_maps": "true"}, condition_channels=11
+    )
+    write("narrow.pt", narrow.state_dict())
+    chosen = "denoiser=ddfn:blocks=1,width=8,noise_maps=true,noise_scales=2"
+
+    refused = cascade(tiny_recipe, chosen, "denoiser.init=narrow.pt")
+    plan = planned(tiny_recipe, chosen, "denoiser.init=narrow.pt", "denoiser.widen=true")
+
+    assert_refused(refused, "13 channels in the file, 15", "denoiser.widen=true")
+    assert plan["d1"]["init"]["drawn"] == []
+
+
+def test_a_denoiser_that_is_built_for_some_conditions_alone_can_have_another_of_them(
+    tiny_recipe, third_party
+):
+    source = """
+from torch import nn
+class Picky(nn.Module):
+    def __init__(self, channels):
+        super().__init__()
+        self.conv = nn.Conv2d(3 + channels, 3, 3, padding=1)
+    def forward(self, image, condition):
+        import torch
+        return self.conv(torch.cat([image, condition], 1))
+def build(*, condition_channels: int, in_channels: int = 3):
+    if condition_channels not in (4, 11):
+        raise ValueError(f"only 4 or 11 channels, not {condition_channels}")
+    return Picky(condition_channels)
+"""
+    third_party("picky-dist", "[sdabn.denoisers]\npicky = picky:build\n", picky=source)
+    write("den.pt", denoiser(4))
+
+    refused = cascade(tiny_recipe, "denoiser=picky", "denoiser.init=den.pt")
+    plan = planned(tiny_recipe, "denoiser=picky", "denoiser.init=den.pt",
+                   "denoiser.new_condition=true")  # fmt: skip
+
+    assert_refused(refused, "7 channels in the file, 14", "denoiser.new_condition=true")
+    assert plan["d1"]["init"]["drawn"] == ["conv.weight"]
+
+
 def test_a_wider_denoiser_goes_on_from_a_narrower_one_where_it_was_asked_for(tiny_recipe):
     narrow = networks.build_denoiser("ddfn", {"blocks": "1", "width": "8"}, condition_channels=11)
     write("narrow.pt", narrow.state_dict())

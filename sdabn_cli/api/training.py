@@ -14,7 +14,7 @@ from sdabn_cli.assembly import require_earlier
 from sdabn_cli.console import TrainingDisplay, say
 from sdabn_cli.device import Compute, choose
 from sdabn_cli.job import Watcher
-from sdabn_cli.plan import describe
+from sdabn_cli.plan import check_noise, check_plugins, describe
 from sdabn_cli.recipe import Recipe
 from sdabn_cli.runs import RECIPE, Run, default_path
 from sdabn_cli.schedule import Stage, stages
@@ -47,7 +47,7 @@ def train_stage(
         overrides: Keys of the recipe and their values, as ``{"segment.steps": 100}`` or
             ``["segment.steps=100"]``.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        dry_run: Only say what would be trained.
+        dry_run: Only say what would be trained; data that was given is opened, noise tried.
         progress: Show on stderr what ``sdabn train-stage`` shows.
 
     Returns:
@@ -88,7 +88,7 @@ def train_cascade(
         data: Directory of the data set.
         overrides: Keys of the recipe and their values.
         device: Where to train.
-        dry_run: Only say what would be trained.
+        dry_run: Only say what would be trained; data that was given is opened, noise tried.
         progress: Show on stderr what ``sdabn cascade`` shows.
 
     Returns:
@@ -125,14 +125,19 @@ def _prepare(
     texts = texts_of(overrides)
     settings = recipefiles.load(name, texts, units=units, data__root=root)
     chosen = (settings.data.dataset, *settings.data.also)
+    # Without --data a plan is told all the same, but of what draws its images.
+    can_open = not datasets.reads_root(settings.data.dataset.name)
     # One that a recipe holds may be of the data set that was in place of this one.
     if root is not None or any(text.partition("=")[0].strip() == "data.root" for text in texts):
         datasets.check_root(settings.data.root, *(each.name for each in chosen))
-        if dry_run:  # a training opens them itself
-            datasets.open_training(settings.data)
-            datasets.open_split(settings.data, settings.data.validation_split)
+        can_open = True
     directory = Run(path or default_path(name))
     directory.check_recipe(settings)
+    if dry_run and can_open:  # a training opens them itself, behind what is checked here
+        check_plugins(settings)
+        check_noise(settings)
+        datasets.open_training(settings.data)
+        datasets.open_split(settings.data, settings.data.validation_split)
     return settings, directory
 
 
