@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+from collections.abc import Iterator
 
 import pytest
 from fixtures_cli import assert_refused, sdabn
@@ -84,6 +86,15 @@ def test_using_a_plugin_that_does_not_load_names_its_distribution(
     assert_others_work()
 
 
+@pytest.fixture
+def heeds_ctrl_c() -> Iterator[None]:
+    """What runs in the background of a shell is started with SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeds_ctrl_c")
 def test_ctrl_c_while_a_plugin_loads_stops_the_program(third_party):
     source = "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(60)"
     third_party("slow-dist", "[sdabn.noises]\nslow = slow_noise:build\n", slow_noise=source)
@@ -94,6 +105,7 @@ def test_ctrl_c_while_a_plugin_loads_stops_the_program(third_party):
     assert "Stopped" in result.stderr
 
 
+@pytest.mark.usefixtures("heeds_ctrl_c")
 def test_ctrl_c_while_plugins_load_in_another_process_ends_both(third_party, tmp_path):
     told = tmp_path / "pid"
     source = f"""
