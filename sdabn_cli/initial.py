@@ -276,7 +276,7 @@ def _guided(recipe: Recipe, fit: Fit, channels: int) -> set[str]:
         ).state_dict()
     except SdabnError:
         sizes = {channels, channels + 3}
-        return {name for name, shape in fit.network.items() if sizes & set(shape)}
+        return {n for n, shape in fit.network.items() if len(shape) > 1 and shape[1] in sizes}
     return {
         name
         for name, shape in fit.network.items()
