@@ -304,7 +304,7 @@ def _advice(kind: str, choice: NetworkChoice, fit: Fit) -> str:
     start = "Save the state dict without those, or choose" if has_more else "Choose"
     advice = f"{start} the network that the weights belong to: {typed}"
     layer, _ = LAYERS[kind]
-    only = f" {KEYS[kind]} draws {layer} anew, and nothing else." if choice.redraws else ""
+    only = f"; {KEYS[kind]} draws {layer} anew, and nothing else" if choice.redraws else ""
     return advice + only + (_wider(kind) if _is_narrower(fit) else "")
 
 

@@ -44,7 +44,7 @@ def test_a_model_states_the_border_that_the_loss_of_each_denoiser_left_out(tiny_
     assert [unit["denoiser"]["border"] for unit in told["units"]] == [1, 2, 2]
 
 
-def test_nothing_is_known_of_the_border_of_given_weights_that_are_not_trained(tiny_recipe):
+def test_given_weights_that_are_not_trained_are_taken_for_the_papers_border(tiny_recipe):
     sdabn_cli.train_cascade(tiny_recipe, units=1, run="first", overrides={"denoise.border": 0})
     sdabn_cli.train_cascade(
         tiny_recipe,
