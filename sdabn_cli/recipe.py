@@ -18,6 +18,9 @@ from sdabn_cli.schedule import Stage
 
 Positive = Annotated[int, Field(ge=1)]
 
+#: Of SGD, where a recipe says nothing.
+MOMENTUM = 0.9
+
 
 class DataSettings(Settings):
     """Which data set, where it lies and how it is fed."""
@@ -65,8 +68,8 @@ class StageSettings(Settings):
     power: Annotated[float, Field(gt=0)] = 0.9
     """Of the polynomial from the first to the final learning rate."""
     warmup_steps: Annotated[int, Field(ge=0)] = 0
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    """Of SGD; that of Muon is 0.95."""
+    momentum: Annotated[float, Field(ge=0, lt=1)] = MOMENTUM
+    """Of SGD; the others have their own, Muon's is 0.95."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Decay of a running average of the weights, such as 0.999, that is validated and handed on in
@@ -94,6 +97,11 @@ class StageSettings(Settings):
             raise ValueError(
                 f"a batch_size of {self.batch_size} cannot be cut into {self.accumulate} equal "
                 "parts (accumulate)"
+            )
+        if self.momentum != MOMENTUM and self.optimizer != "sgd":
+            raise ValueError(
+                f"a momentum of {self.momentum} is for sgd; {self.optimizer} has its own. "
+                "Leave it out, or set optimizer: sgd"
             )
         if self.patience and not self.validate_every:
             raise ValueError("patience counts validations: set validate_every as well")

@@ -7,9 +7,13 @@ from typing import Any
 import fixtures_report
 import numpy as np
 import pytest
+import torch
 from fixtures_report import HOSTILE
 
-from sdabn_cli.report import layers
+from sdabn_cli import registry
+from sdabn_cli.evaluation import Found, Looked
+from sdabn_cli.metrics import Protocol
+from sdabn_cli.report import layers, looking
 from sdabn_cli.report.album import Album
 from sdabn_cli.report.content import (
     BarChart,
@@ -121,6 +125,22 @@ def test_bars_are_as_long_as_their_figures():
     assert [mark.text for mark in shown(chart).one("div", "marks").all("span")] == [
         "0", "25", "50", "75", "100",
     ]  # fmt: skip
+
+
+SCENES = {"count": 1, "width": 64, "height": 64}
+
+
+@pytest.mark.parametrize(("absent", "told"), [("left out", "100.0"), ("counted as 0", "9.1")])
+def test_a_picture_counts_absent_classes_as_its_protocol_does(absent, told):
+    dataset = registry.build("dataset", "scenes", SCENES, root=None, split="val")
+    image, one_of_eleven = torch.zeros(3, 64, 64), torch.zeros(64, 64, dtype=torch.uint8)
+    found = Found(one_of_eleven, None)
+    looked = Looked(0, image, image, one_of_eleven.long(), [found])
+    protocol = Protocol("float32", None, 0, absent_classes=absent)
+
+    made = looking.compare(looked, dataset, protocol)
+
+    assert [layer.figure for layer in made.layers] == ["", f"mIoU {told} %", ""]
 
 
 def test_claims_say_their_verdict_in_words():

@@ -45,7 +45,7 @@ def compare(
         names = ["s0" if alone else f"unit {number + 1}" for number in range(len(looked.units))]
     made = _images(looked, title, names, protocol, noisy)
     made.append(_photo(CLEAN, looked.clean, title, ""))
-    made += _maps(looked, title, names, dataset)
+    made += _maps(looked, title, names, dataset, protocol)
     made.append(_classes(TRUTH, looked.labels, dataset, title, ""))
     return _comparison(title, made, layers.size_note(*looked.labels.shape))
 
@@ -94,11 +94,15 @@ def _images(
     return made
 
 
-def _maps(looked: Looked, title: str, names: Sequence[str], dataset: Dataset) -> list[Layer]:
+def _maps(
+    looked: Looked, title: str, names: Sequence[str], dataset: Dataset, protocol: Protocol
+) -> list[Layer]:
     made = []
     for unit, name in zip(looked.units, names, strict=True):
         if unit.prediction is not None:
-            figure = _miou(unit.prediction, looked.labels, len(dataset.classes))
+            score = SegmentationScore(len(dataset.classes), protocol.absent_classes)
+            score.add(unit.prediction[None].long(), looked.labels[None])
+            figure = f"mIoU {written(score.summary()['miou'], 1)} %"
             made.append(_classes(f"{name}{LABELS}", unit.prediction, dataset, title, figure))
     return made
 
@@ -127,9 +131,3 @@ def shares(labels: np.ndarray, classes: Sequence[str], *, most: int = 5) -> str:
 def _decibel(image: torch.Tensor, looked: Looked, protocol: Protocol) -> str:
     image = image.clamp(0, 1) if protocol.clip else image
     return f"{written(psnr(image, looked.clean, border=protocol.border))} dB"
-
-
-def _miou(prediction: torch.Tensor, labels: torch.Tensor, classes: int) -> str:
-    score = SegmentationScore(classes)
-    score.add(prediction[None].long(), labels[None])
-    return f"mIoU {written(score.summary()['miou'], 1)} %"
