@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sdabn_cli.recipe import Recipe
+from sdabn_cli.recipe import Recipe, StageSettings
 from sdabn_cli.schedule import Stage
 
 #: May change between two starts of the same run: they change no weight.
@@ -53,14 +53,22 @@ def _decisive(recipe: Recipe, begun: list[Stage], trained: list[Stage]) -> dict[
     free = FREE_TO_CHANGE.union(*(STARTING_KEYS[kind] for kind in untouched))
     flat = {key: value for key, value in shared.items() if key not in free}
     for stage in trained:
-        settings = recipe.for_stage(stage)
-        judged = settings.patience or settings.finish_with == "best"
-        free = WATCHING_KEYS if judged else WATCHING_KEYS | JUDGING_KEYS
-        if stage.index == 1:
-            free = free | {"from_previous"}  # there is none
-        settings = settings.model_dump(mode="json", exclude=free)
-        flat |= _flatten(settings, f"{stage.id}.")
+        flat |= _flatten(decisive_settings(recipe, stage), f"{stage.id}.")
     return flat
+
+
+def decisive_settings(recipe: Recipe, stage: Stage) -> dict[str, Any]:
+    """Settings of a stage that decide its weights, as plain values."""
+    settings = recipe.for_stage(stage)
+    free = WATCHING_KEYS if obeys_validation(settings) else WATCHING_KEYS | JUDGING_KEYS
+    if stage.index == 1:
+        free = free | {"from_previous"}  # there is none
+    return settings.model_dump(mode="json", exclude=free)
+
+
+def obeys_validation(settings: StageSettings) -> bool:
+    """Whether validations decide where a stage ends, or which of its weights are handed on."""
+    return bool(settings.patience) or settings.finish_with == "best"
 
 
 def _same(key: str, old: Any, new: Any) -> bool:

@@ -151,6 +151,11 @@ def _trained(settings: StageSettings) -> StageSettings:
     return settings
 
 
+#: Groups of keys that are taken for each other: how networks are trained, and which they are.
+SISTERS = {
+    "segment": "segmenter", "segmenter": "segment", "denoise": "denoiser", "denoiser": "denoise",
+}  # fmt: skip
+
 #: Settings by kind of stage.
 GROUPS = {"segment": SegmentSettings, "denoise": DenoiseSettings}
 
@@ -287,6 +292,9 @@ def _explain(entry: Mapping[str, Any], root: type[BaseModel] = Recipe) -> str:
     place = ".".join(str(part) for part in entry["loc"])
     if entry["type"] == "extra_forbidden":
         parents, last = entry["loc"][:-1], str(entry["loc"][-1])
+        sister = SISTERS.get(place.partition(".")[0])
+        if len(parents) == 1 and sister and last in _keys_at(root, [sister]):
+            return f"{place}: there is no such key. Did you mean '{sister}.{last}'?"
         return f"{place}: there is no such key. {did_you_mean(last, _keys_at(root, parents))}"
     if entry["type"] == "missing":
         return f"{place}: is missing."

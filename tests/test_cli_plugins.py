@@ -179,11 +179,13 @@ def test_check_says_once_why_nothing_builds():
 
 def test_check_with_data_looks_into_the_data(camvid_tree):
     without = json.loads(sdabn("plugins", "check", "camvid", "--json").stdout)["checks"]
+    told = sdabn("plugins", "check", "camvid").stderr
     right = sdabn("plugins", "check", "camvid", "--data", camvid_tree, "--json")
     next((camvid_tree / "valannot").glob("*.png")).unlink()
     wrong = sdabn("plugins", "check", "camvid", "--data", camvid_tree)
 
     assert {check["state"] for check in without} == {"passed", "skipped"}
+    assert told.endswith("Nothing failed. 6 of 8 checks need --data DIR.\n")
     assert {check["state"] for check in json.loads(right.stdout)["checks"]} == {"passed"}
     assert wrong.exit_code == 1
     assert "has no label image" in wrong.stderr

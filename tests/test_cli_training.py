@@ -50,6 +50,14 @@ def test_a_device_that_is_not_there_is_refused_by_a_dry_run_too(tiny_recipe, com
         # Of several mistakes, the one that a training meets first.
         (["--data", "nowhere", "--set", "noise=gaussian:sigma=-1"], ["sigma"]),
         (["--data", "nowhere", "--set", "denoiser=tnyi"], ["tnyi"]),
+        (
+            ["--set", "data.dataset=scenes", "--set", "segment.class_weights=[1, 2]"],
+            ["class_weights has 2 numbers"],
+        ),
+        (
+            ["--units", "1", "--set", "stages.d2.ema=0.9"],
+            ["no stage d2 in a cascade of 1 unit", "Did you mean 'd1'?"],
+        ),
     ],
 )
 def test_noise_and_data_that_a_training_would_refuse_are_refused_by_a_dry_run_too(

@@ -160,3 +160,18 @@ def test_every_key_of_a_stage_arrives(group, stage, settings, left_out):
 def test_settings_that_contradict_each_other_are_refused(group, change, message):
     with pytest.raises(SdabnError, match=message):
         recipe.validate(changed(group, content()[group] | change), source="test")
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [("denoise.init", "denoiser.init"), ("segmenter.steps", "segment.steps"),
+     ("denoiser.ema", "denoise.ema"), ("segment.new_head", "segmenter.new_head")],
+)  # fmt: skip
+def test_a_key_of_the_group_of_the_like_name_is_named(key, meant):
+    group, last = key.split(".")
+    wrong = content()
+    wrong[group] = {"name": wrong[group]} if isinstance(wrong[group], str) else wrong[group]
+    wrong[group][last] = 1
+
+    with pytest.raises(SdabnError, match=f"{key}: there is no such key. Did you mean '{meant}'?"):
+        recipe.validate(wrong, source="test")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,8 @@ def test_every_table_is_made_of_drawn_scenes_beside_the_papers(tiny_recipe, tabl
     for each in (each for claim in report["claims"] for each in claim["comparisons"]):
         left_out = "bm3d" in each["better"] + each["worse"] and "--without" in options
         assert ("mean" in each) != left_out
-        reason = "not measured" if left_out else f"{images} images are too few for an interval"
+        few = "1 image is" if images == 1 else f"{images} images are"
+        reason = "not measured" if left_out else f"{few} too few for an interval"
         assert each["verdict"] == "open"
         assert each["reason"].startswith(reason)
     assert ("bm3d d1: nothing to train" in result.stderr) == ("--limit" in options)
@@ -136,27 +138,49 @@ def test_stages_that_systems_share_are_trained_once(reproduced):
     second = json.loads(reproduced("table4", "--dry-run", "--json").stdout)["missing"]
 
     todo = [(stage["system"], stage["stage"]) for stage in first]
-    assert todo == [("sdb", "s0"), ("sdb", "s1"), ("ddfn", "d1"), ("ddfn", "s2"), ("sdb", "d1"),
+    assert todo == [("sdb", "s0"), ("sdb", "s1"), ("sdb", "d1"), ("ddfn", "d1"), ("ddfn", "s2"),
                     ("img", "d1")]  # fmt: skip
+    trained = re.findall(r"(\w+ [sd]\d): finished", shown.stderr)
+    assert trained == [" ".join(pair) for pair in todo]
     for name in ("sdb s0", "sdb d1", "ddfn d1", "img d1"):
         assert shown.stderr.count(f"{name}: finished") == 1
     assert shown.stderr.count("s0: finished") == 1
     assert [(stage["system"], stage["stage"]) for stage in second] == [
-        ("ddfn", "d2"), ("ddfn", "s3"), ("sdb", "s2"), ("gt", "d1"), ("gt", "s2"),
+        ("sdb", "s2"), ("ddfn", "d2"), ("ddfn", "s3"), ("gt", "d1"), ("gt", "s2"),
     ]  # fmt: skip
     runs = Path("all/seed0/gaussian-sigma-50")
     s1 = [(runs / system / "s1/weights.safetensors").read_bytes() for system in ("sdb", "ddfn")]
     assert s1[0] == s1[1]
 
 
-def test_another_noise_shares_the_clean_segmenter_alone(reproduced):
+@pytest.mark.parametrize(
+    ("setting", "shares"),
+    [(None, True), ("segment.save_every=2", True), ("segment.validation_images=1", True),
+     ("denoise.finish_with=best", True), ("segment.finish_with=best", False)],
+)  # fmt: skip
+def test_another_noise_shares_the_clean_segmenter_alone(reproduced, setting, shares):
     reproduced("figure2")
+    settings = ("--set", setting) if setting else ()
 
-    other = reproduced("table1", "--noise", "gaussian:sigma=10", "--dry-run", "--json")
+    other = reproduced("table1", "--noise", "gaussian:sigma=10", *settings, "--dry-run", "--json")
 
     missing = [(s["system"], s["stage"]) for s in json.loads(other.stdout)["missing"]]
-    assert ("sdb", "s0") not in missing
+    assert (("sdb", "s0") not in missing) == shares
     assert ("sdb", "s1") in missing
+
+
+def test_the_data_set_is_the_recipes_unless_another_is_named(tiny_recipe, camvid_tree):
+    data = f"data: {{dataset: camvid, root: {camvid_tree}}}"
+    Path("mine.yaml").write_text(f"extends: {tiny_recipe}\n{data}\n")
+    own = ("reproduce", "figure2", "--recipe", "mine.yaml", "--markdown", "made.md", "--json")
+
+    recipes = sdabn(*own)
+    named = sdabn(*own, "--dataset", "scenes:count=2,width=64,height=64", "--run", "other")
+
+    assert recipes.exit_code == named.exit_code == 0, named.stderr
+    assert [json.loads(made.stdout)["dataset"] for made in (recipes, named)] == ["camvid", "scenes"]
+    assert Path("runs/reproduce-camvid-cpu").is_dir()
+    assert Path("made.md").read_text().count("<!-- reproduced: figure2 of ") == 2
 
 
 def test_a_noise_written_otherwise_is_the_same(reproduced):
@@ -168,6 +192,11 @@ def test_a_noise_written_otherwise_is_the_same(reproduced):
         "gaussian:sigma=5..7.0",
         "gaussian:clip=true,sigma=8",
         "gaussian:sigma=8.,clip=true",
+        "gaussian:sigma=8,clip=1,quantize=no",
+        "gaussian",
+        "gaussian:clip=false",
+        "poisson:peak=255.0",
+        "poisson",
     )
     given = [part for noise in noises for part in ("--noise", noise)]
 
@@ -175,6 +204,7 @@ def test_a_noise_written_otherwise_is_the_same(reproduced):
 
     assert {stage["noise"] for stage in todo} == {
         "gaussian:sigma=50", "gaussian:sigma=5..7", "gaussian:clip=true,sigma=8",
+        "gaussian:clip=1,sigma=8", "poisson",
     }  # fmt: skip
 
 
@@ -208,6 +238,27 @@ def test_what_was_measured_is_read_again_until_its_weights_change(reproduced):
     assert limited["images"] == 1
     assert 77.0 not in [r["segmented"]["here"]["miou"] for r in limited["tables"][0]["rows"]]
     assert once["tables"][0]["noise"] == "gaussian:sigma=0 to gaussian:sigma=50"
+    assert "noise" not in once["protocol"]
+    back = json.loads(reproduced("figure2", "--json").stdout)
+    assert back["tables"] == again["tables"]  # kept beside the figures of one image
+
+
+def test_whoever_stops_a_measuring_is_told_what_is_kept(reproduced, third_party):
+    source = (
+        "def build():\n"
+        "    def stops(clean, generator):\n"
+        "        if clean.shape[-2:] == (44, 60):  # a whole image\n"
+        "            raise KeyboardInterrupt\n"
+        "        return clean\n"
+        "    return stops\n"
+    )
+    third_party("own-dist", "[sdabn.noises]\nown = own_noise:build\n", own_noise=source)
+
+    stopped = reproduced("table1", "--noise", "own")
+
+    assert stopped.exit_code == 130
+    assert flat("What is trained and measured is kept: the same command") in flat(stopped.stderr)
+    assert "--skip-existing" not in stopped.stderr
 
 
 def test_other_data_of_the_same_names_is_measured_anew(reproduced, camvid_tree):
@@ -311,17 +362,25 @@ def test_one_seed_is_said_to_tell_nothing_of_other_trainings(reproduced):
 
 
 def test_claims_follow_the_protocol(reproduced, camvid_tree):
-    for path in (*(camvid_tree / "valannot").glob("*.png"), *(camvid_tree / "val").glob("*.png")):
-        save(path, 3 if path.parent.name == "valannot" else 90, size=(44, 60))  # ten classes gone
-        if path.parent.name == "val":
-            save(path, np.full((44, 60, 3), 90, np.uint8))
+    for path in (camvid_tree / "val").glob("*.png"):
+        save(path, np.full((44, 60, 3), 90, np.uint8))
+    for path in (camvid_tree / "valannot").glob("*.png"):
+        save(path, 3, size=(44, 60))
+    clean = json.loads(reproduced("figure2", "--json").stdout)["tables"][0]["rows"][0]
+    present = [number for number, iou in enumerate(clean["class_iou"].values()) if iou is not None]
+    predicted = next(number for number in present if number != 3)
+    for path in (camvid_tree / "valannot").glob("*.png"):
+        save(path, predicted, size=(44, 60))
+
+    of = {}
     for protocol in ("default", "paper"):
         told = json.loads(reproduced("figure2", "--protocol", protocol, "--json").stdout)
-
-        rows = [row["segmented"]["here"]["miou"] for row in told["tables"][0]["rows"]]
+        first, *rows = [row["segmented"]["here"]["miou"] for row in told["tables"][0]["rows"]]
         (claim,) = told["claims"]
-        for number, each in enumerate(claim["comparisons"]):
-            assert each["mean"] == pytest.approx(rows[number] - rows[number + 1])
+        of[protocol] = [each["mean"] for each in claim["comparisons"]]
+        assert of[protocol] == pytest.approx([first - row for row in rows])
+    assert all(of["default"])
+    assert of["default"] != pytest.approx(of["paper"])
 
 
 def test_what_only_left_out_systems_need_is_not_trained(reproduced):
@@ -398,5 +457,6 @@ def test_a_markdown_file_gets_the_table_in_the_place_of_the_last_one(reproduced)
         assert claim["sentence"] in text
         assert f"| **{claim['verdict']}** |" in text
         for each in claim["comparisons"]:
-            assert f"`: {each['mean']:+.2f} " in text
+            digits = 3 if each["metric"] == "psnr" else 2
+            assert f"`: {each['mean']:+.{digits}f} " in text
             assert each["reason"] in text

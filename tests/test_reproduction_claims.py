@@ -161,7 +161,7 @@ def test_classes_that_are_nowhere_count_as_the_protocol_says():
     ("interval", "images", "reason"),
     [
         ((1.0, 0.5, 1.5), 19, "19 images are too few for an interval: 20 at least"),
-        ((1.0, 1.0, 1.0), 1, "1 images are too few"),
+        ((1.0, 1.0, 1.0), 1, "1 image is too few"),
         ((float("nan"), 0.5, 1.5), 101, "some figures are not finite"),
         ((float("inf"), 0.5, float("inf")), 101, "some figures are not finite"),
         ((0.0, -0.1, 0.1), 101, "the interval holds zero"),

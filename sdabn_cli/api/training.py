@@ -13,6 +13,7 @@ from sdabn_cli.api.checking import checked, texts_of
 from sdabn_cli.assembly import require_earlier
 from sdabn_cli.console import TrainingDisplay, say
 from sdabn_cli.device import Compute, choose
+from sdabn_cli.errors import SdabnError, did_you_mean
 from sdabn_cli.job import Watcher
 from sdabn_cli.plan import check_noise, check_plugins, describe
 from sdabn_cli.recipe import Recipe
@@ -100,6 +101,7 @@ def train_cascade(
     """
     settings, directory = _prepare(recipe, run, data, overrides, units, dry_run=dry_run)
     todo = stages(settings.units)
+    _check_stages(texts_of(overrides), todo)
     compute = choose(device, settings.precision)
     if not dry_run:
         _train(settings, directory, compute, todo, progress=progress)
@@ -136,9 +138,23 @@ def _prepare(
     if dry_run and can_open:  # a training opens them itself, behind what is checked here
         check_plugins(settings)
         check_noise(settings)
-        datasets.open_training(settings.data)
+        training.check_class_weights(settings, datasets.open_training(settings.data))
         datasets.open_split(settings.data, settings.data.validation_split)
     return settings, directory
+
+
+def _check_stages(overrides: Iterable[str], todo: list[Stage]) -> None:
+    """Refuse settings of stages that are not trained; a recipe's file may have more units."""
+    there = {stage.id for stage in todo}
+    for override in overrides:
+        group, _, rest = override.partition("=")[0].strip().partition(".")
+        name = rest.partition(".")[0]
+        if group == "stages" and name and name not in there:
+            raise SdabnError(
+                f"--set {override}: there is no stage {name} in a cascade of "
+                f"{todo[-1].index} unit{'s' * (todo[-1].index > 1)}.",
+                did_you_mean(name, there),
+            )
 
 
 def _train(

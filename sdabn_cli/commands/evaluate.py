@@ -38,7 +38,9 @@ COLUMNS = {
 def evaluate_model(
     ctx: typer.Context,
     dataset: Annotated[str, typer.Option(help="Data set plug-in, such as camvid or scenes.")],
-    model: Annotated[str | None, typer.Option(help=MODEL_HELP, show_default=False)] = None,
+    model: Annotated[
+        str | None, typer.Option(help=f"{MODEL_HELP} Default: street.", show_default=False)
+    ] = None,
     run: Annotated[
         Path | None, typer.Option(help="Run directory, instead of a model.", show_default=False)
     ] = None,

@@ -109,7 +109,7 @@ def check_plugin(
     Data sets that need a directory are checked with --data. The same checks are for your own
     pytest: see sdabn_cli.testing.
     """
-    from sdabn_cli import registry
+    from sdabn_cli import datasets, registry
     from sdabn_cli.console import emit, say
     from sdabn_cli.testing import examine
 
@@ -130,16 +130,28 @@ def check_plugin(
     failed, skipped = (
         sum(result["state"] == state for result in results) for state in ("failed", "skipped")
     )
+    checks_data = any(result["kind"] == "dataset" for result in results)
+    lacks_data = checks_data and data is None and datasets.reads_root(plain)
     if json:
         emit({"name": name, "passed": failed == 0, "checks": results})
     else:
-        left = f" {skipped} of {len(results)} checks do not apply, see above." if skipped else ""
-        verdict = (
-            f"{failed} of {len(results)} checks failed." if failed else "The contract is kept."
-        )
-        say(verdict + left)
+        say(_verdict(results, failed, skipped, lacks_data=lacks_data))
     if failed:
         raise typer.Exit(1)
+
+
+def _verdict(results: list[dict[str, Any]], failed: int, skipped: int, *, lacks_data: bool) -> str:
+    number = len(results)
+    if failed:
+        kept = f"{failed} of {number} checks failed."
+    elif lacks_data and skipped:
+        kept = "Nothing failed."
+    else:
+        kept = "The contract is kept."
+    if not skipped:
+        return kept
+    why = "need --data DIR" if lacks_data else "do not apply, see above"
+    return f"{kept} {skipped} of {number} checks {why}."
 
 
 @plugins.command("new")

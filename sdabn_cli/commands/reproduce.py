@@ -31,11 +31,16 @@ def reproduce(
     ctx: typer.Context,
     table: Annotated[str, typer.Argument(help="table1 to table6, or figure2.")],
     dataset: Annotated[
-        str, typer.Option(help="Data set plug-in: camvid, cityscapes, outdoorseg or scenes.")
-    ] = "scenes",
+        str | None,
+        typer.Option(
+            help="Data set plug-in: camvid, cityscapes, outdoorseg or scenes; that of --recipe, or "
+            "scenes, by default.",
+            show_default=False,
+        ),
+    ] = None,
     data: DataRoot = None,
     budget: Annotated[
-        str, typer.Option(help="cpu (hours) or full (the paper's settings).")
+        str, typer.Option(help="cpu (hours) or full (days on a GPU): which recipe of the data set.")
     ] = "cpu",
     recipe: Annotated[
         str | None,
@@ -88,8 +93,6 @@ def reproduce(
     check_report_images(ctx, report)
     if report is not None:
         check_target(report)
-    if markdown is not None:
-        pages.check_target(markdown, table, dataset.partition(":")[0])
     planned = planning.plan(
         table,
         dataset=dataset,
@@ -106,10 +109,16 @@ def reproduce(
         device=device,
         precision=precision,
     )
+    if markdown is not None:
+        pages.check_target(markdown, planned.table.name, planned.dataset)
     if dry_run:
         _show_plan(planned, report, markdown, as_json=json)
         return
-    result = reproducing.reproduce(planned, TrainingDisplay, _bar)
+    try:
+        result = reproducing.reproduce(planned, TrainingDisplay, _bar)
+    except KeyboardInterrupt as error:  # while it measures; trainings save their state themselves
+        say("Stopped. What is trained and measured is kept: the same command goes on from there.")
+        raise typer.Exit(130) from error
     if json:
         emit(result | _told_of(report, markdown))
     _show(result)  # first: a file that cannot be written takes nothing away
@@ -123,6 +132,7 @@ def reproduce(
 
 def _show_plan(planned: Plan, report: Path | None, markdown: Path | None, *, as_json: bool) -> None:
     from sdabn_cli.console import emit, say
+    from sdabn_cli.reproduction import wording
 
     missing = planned.missing()
     told = _told_of(report, markdown)
@@ -131,7 +141,8 @@ def _show_plan(planned: Plan, report: Path | None, markdown: Path | None, *, as_
     for stage in missing:
         say(f"{stage['noise']}, seed {stage['seed']}: {stage['system']} {stage['stage']}, "
             f"{stage['steps']} steps")  # fmt: skip
-    say(f"{len(missing)} stages are to be trained.")
+    verb = "is" if len(missing) == 1 else "are"
+    say(f"{wording.counted(len(missing), 'stage')} {verb} to be trained.")
     for what, path in told.items():
         say(f"{what.capitalize()}: {path}")
 
@@ -178,7 +189,7 @@ def _show(result: dict[str, Any]) -> None:
     say(wording.protocol(result))
     for claim in result["claims"]:
         say(f"\n{claim['verdict'].upper()}: {claim['claim']} ({claim['noise']})")
-        say(f'  "{claim["sentence"]}" (Sec. {claim["section"]})')
+        say(f"  {wording.cited(claim)}")
         for each in claim["comparisons"]:
             said = wording.difference(each)
             say(f"  {each['better']} - {each['worse']}: {said}: {each['verdict']}")

@@ -162,10 +162,8 @@ _register(
     ("denoised", "labels", "overlay"),
     "Denoise and segment images: writes the denoised image, a label map and an overlay.",
 )
-_register("denoise", ("denoised",), "Denoise images: the first half of [bold]sdabn run[/bold].")
-_register(
-    "segment", ("labels", "overlay"), "Segment images: the second half of [bold]sdabn run[/bold]."
-)
+_register("denoise", ("denoised",), "Denoise images: writes the denoised image alone.")
+_register("segment", ("labels", "overlay"), "Segment images: writes a label map and an overlay.")
 
 
 def _process(jobs: list[Job], runner: Runner, options: Options) -> Report:

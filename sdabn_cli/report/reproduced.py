@@ -22,7 +22,7 @@ from sdabn_cli.report.content import (
 )
 from sdabn_cli.report.figures import MINUS
 from sdabn_cli.report.measured import COLUMNS, CURVES, protocol_words
-from sdabn_cli.report.words import difference, protocol_of
+from sdabn_cli.report.words import cited, counted, difference, figures_of, protocol_of
 
 #: Tables whose rows lie along an axis, and its name.
 AXES = {"table3": "units", "table6": "units", "figure2": "sigma"}
@@ -64,11 +64,10 @@ def page(
         claims = Claims(found, [note, told["intervals"], *notes])
         sections.append(Section("Claims", [claims]))
     sections += [Section(f"Images, {noise}", [shown]) for noise, shown in galleries.items()]
-    seeds = told["seeds"]
     return Page(
         title=f"{told['table']}: {told['caption']}",
-        summary=f"The paper's {told['table']} on {told['dataset']}: {told['images']} images, "
-        f"{seeds} seed{'s' * (seeds > 1)}.",
+        summary=f"The paper's {told['table']} on {told['dataset']}: "
+        f"{counted(told['images'], 'image')}, {counted(told['seeds'], 'seed')}.",
         sections=sections,
         command=command,
         versions=versions,
@@ -77,20 +76,12 @@ def page(
 
 
 def _protocol_note(told: Mapping[str, Any]) -> str:
-    protocol = {key: value for key, value in protocol_of(told).items() if key != "noise"}
     seeds = f"mean over {told['seeds']} seeds; " if told["seeds"] > 1 else ""
+    images = f"{counted(told['images'], 'image')} of {told['dataset']}"
     return (
-        f"Protocol: {seeds}{told['images']} images of {told['dataset']}; "
-        f"{protocol_words(protocol)}. Figures of the paper were measured by its own protocol."
+        f"Protocol: {seeds}{images}; {protocol_words(protocol_of(told))}. "
+        "Figures of the paper were measured by its own protocol."
     )
-
-
-def _figures(row: Mapping[str, Any], whose: str) -> dict[str, float]:
-    """Figures of a row, of both of its halves; ``whose`` is ``here`` or ``paper``."""
-    found: dict[str, float] = {}
-    for half in ("denoised", "segmented"):
-        found |= (row[half] or {}).get(whose) or {}
-    return found
 
 
 def _table(told: Mapping[str, Any], each: Mapping[str, Any], notes: Sequence[str]) -> Table:
@@ -99,19 +90,19 @@ def _table(told: Mapping[str, Any], each: Mapping[str, Any], notes: Sequence[str
         (key, whose)
         for key in COLUMNS
         for whose in ("here", "paper")
-        if any(key in _figures(row, whose) for row in rows)
+        if any(key in figures_of(row, whose) for row in rows)
     ]
     columns: list[str | Column] = [""]
     columns += [
         Column(f"{COLUMNS[key].name}, {whose}", COLUMNS[key].digits) for key, whose in present
     ]
     cells: list[list[Cell]] = [
-        [row["label"], *(_figures(row, whose).get(key) for key, whose in present)] for row in rows
+        [row["label"], *(figures_of(row, whose).get(key) for key, whose in present)] for row in rows
     ]
-    if any(row["parameters"] for row in rows):
-        columns.insert(1, Column("Parameters", 0))
+    if all(row["parameters"] for row in rows):
+        columns[1:1] = [Column(f"Parameters, {whose}", 0) for whose in ("here", "paper")]
         for row, line in zip(rows, cells, strict=True):
-            line.insert(1, row["parameters"])
+            line[1:1] = [row["parameters"]["here"], row["parameters"]["paper"]]
     return Table(told["caption"], columns, cells, [f"Noise: {each['noise']}.", *notes])
 
 
@@ -146,7 +137,7 @@ def _lines(
     for row in rows:
         place = ALONG.fullmatch(row["label"])
         for whose in ("here", "paper"):
-            if place and key in (figures := _figures(row, whose)):
+            if place and key in (figures := figures_of(row, whose)):
                 point = (float(place["place"]), figures[key])
                 lines.setdefault((place["series"], whose), []).append(point)
     return lines
@@ -169,8 +160,8 @@ def _series(
 
 
 def _claim(each: Mapping[str, Any]) -> Claim:
-    details = [f"\N{LEFT DOUBLE QUOTATION MARK}{each['sentence']}\N{RIGHT DOUBLE QUOTATION MARK} "
-               f"(Sec. {each['section']})"]  # fmt: skip
+    quotes = "\N{LEFT DOUBLE QUOTATION MARK}\N{RIGHT DOUBLE QUOTATION MARK}"
+    details = [cited(each, quotes=quotes)]
     details += [_difference(comparison) for comparison in each["comparisons"]]
     return Claim(
         f"{each['claim']} ({each['noise']})", each["verdict"], TONES[each["verdict"]], details

@@ -9,17 +9,43 @@ from typing import Any
 
 def difference(comparison: Mapping[str, Any], *, minus: str = "-") -> str:
     """A measured difference with its 95 % confidence interval, the paper's, and what to know."""
-    parts = []
+    parts, digits = [], 3 if comparison["metric"] == "psnr" else 2
     if all(isfinite(comparison.get(key, nan)) for key in ("mean", "low", "high")):
         unit = "dB" if comparison["metric"] == "psnr" else "% mIoU"
         low, high = comparison["low"], comparison["high"]
-        parts.append(f"{comparison['mean']:+.2f} {unit} [{low:+.2f}, {high:+.2f}]")
+        parts.append(f"{comparison['mean']:+.{digits}f} {unit} "
+                     f"[{low:+.{digits}f}, {high:+.{digits}f}]")  # fmt: skip
     if comparison["paper"] is not None:
-        parts.append(f"paper {comparison['paper']:+.2f}")
+        parts.append(f"paper {as_printed(comparison['paper'], sign='+')}")
     said = "; ".join(parts).replace("-", minus)
     below = " and ".join(comparison["below_noisy"])
     warning = f"{below} not better than the noisy image" if below else ""
     return "; ".join(part for part in (said, comparison["reason"], warning) if part)
+
+
+def counted(number: int, what: str) -> str:
+    """``1 image``, ``2 images``."""
+    return f"{number} {what}{'s' * (number != 1)}"
+
+
+def as_printed(figure: float, *, digits: int = 2, sign: str = "") -> str:
+    """A figure of the paper with as many digits as it was printed with."""
+    exact = f"{figure:{sign}.{digits + 1}f}"
+    return exact.removesuffix("0")
+
+
+def cited(claim: Mapping[str, Any], *, quotes: str = '""') -> str:
+    """The paper's sentence of a claim and where it stands; that its figures say so, without one."""
+    said = f"{quotes[0]}{claim['sentence']}{quotes[1]}" if claim["sentence"] else "By its figures"
+    return f"{said} (Sec. {claim['section']})"
+
+
+def figures_of(row: Mapping[str, Any], whose: str) -> dict[str, float]:
+    """Figures of a row, of both of its halves; ``whose`` is ``here`` or ``paper``."""
+    found: dict[str, float] = {}
+    for half in ("denoised", "segmented"):
+        found |= (row[half] or {}).get(whose) or {}
+    return found
 
 
 def protocol_of(result: Mapping[str, Any]) -> dict[str, Any]:

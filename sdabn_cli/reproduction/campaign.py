@@ -2,10 +2,10 @@
 
     RUN/seed0/clean-5f0c9e12/s0/           the clean segmenter, which all noises share
         gaussian-sigma-50/sdb/             a run directory a system
-            measured/d3.json               figures of the cascade that ends in d3, image by image
+            measured/d3-7b1c20aa.json      figures of the cascade that ends in d3, image by image
 
 Stages that two systems have in common are trained once and copied. ``data.json`` beside them says
-which training data they have seen; trainings on other data are not taken for them.
+which data they have seen; trainings on other data are not taken for them.
 """
 
 from __future__ import annotations
@@ -14,24 +14,26 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 from sdabn_cli import training
+from sdabn_cli.changes import decisive_settings, obeys_validation
 from sdabn_cli.device import Compute
 from sdabn_cli.errors import SdabnError
 from sdabn_cli.files import write_atomically
 from sdabn_cli.job import Watcher
 from sdabn_cli.recipe import Recipe
-from sdabn_cli.reproduction.systems import FIRST, SYSTEMS, Point, changed
+from sdabn_cli.reproduction.systems import FIRST, SYSTEMS, Point, System, changed
 from sdabn_cli.runs import Run, StageDirectory
 from sdabn_cli.schedule import Stage
 
 CLEAN = Stage(0, "seg")
 
-#: Which training data the stages below a directory have seen.
+#: Which data the stages below a directory have seen: digests by split, that of ``val`` only where
+#: a stage obeys its validations.
 DATA = "data.json"
 
 ELSEWHERE = (
@@ -79,26 +81,26 @@ class Campaign:
 
     def missing(self, points: Iterable[Point]) -> list[tuple[str, Stage]]:
         """Stages that are not trained yet, in order, each once, with the system they belong to."""
-        found: list[tuple[str, Stage]] = []
-        for point in points:
-            system = SYSTEMS[point.system]
-            for stage in point.needed:
-                owner = FIRST if stage.id in system.shares else point.system
-                trained = self.run_of(owner).stage(stage).status == "finished"
-                if owner == FIRST and stage == CLEAN and self._clean.status == "finished":
-                    trained = True
-                if stage.kind == "denoise" and not system.is_trained:
-                    trained = True
-                if not trained and (owner, stage) not in found:
-                    found.append((owner, stage))
-        return found
+        return [
+            (name, stage)
+            for name, stages in self.stages(points).items()
+            for stage in stages
+            if self._is_missing(SYSTEMS[name], stage)
+        ]
 
-    def check(self, points: Iterable[Point], data: str) -> None:
+    def _is_missing(self, system: System, stage: Stage) -> bool:
+        if stage.id in system.shares or (stage.kind == "denoise" and not system.is_trained):
+            return False  # it is the first system's, or there is nothing to train
+        if system.name == FIRST and stage == CLEAN and self._clean.status == "finished":
+            return False
+        return self.run_of(system.name).stage(stage).status != "finished"
+
+    def check(self, points: Iterable[Point], data: Mapping[str, str]) -> None:
         """Make sure that what is trained already is what this campaign would train.
 
         Args:
             points: What is asked for.
-            data: Digest of the training data.
+            data: Digests of the splits ``train`` and ``val``.
 
         Raises:
             SdabnError: If a run directory is another recipe's, with every key that differs, or if
@@ -109,23 +111,29 @@ class Campaign:
                 self.run_of(system).check_recipe(self.recipe_of(system))
             except SdabnError as error:
                 raise SdabnError(error.problem, ELSEWHERE) from error
-        for folder in self._folders:
+        for folder, decisive in self._seen(data).items():
             known = _read_data(folder)
-            if known not in ("", data):
-                raise SdabnError(
-                    f"{folder} holds trainings on other data than {self._data_words}: its record "
-                    f"{DATA} tells {known[:8]}, the data's digest is {data[:8]}.",
-                    ELSEWHERE,
-                )
+            for split, digest in decisive.items():
+                if known.get(split, digest) != digest:
+                    raise SdabnError(
+                        f"{folder} holds trainings on other data than {self._data_words}: its "
+                        f"record {DATA} tells {split} {known[split][:8]}, the digest of the data "
+                        f"is {digest[:8]}.",
+                        ELSEWHERE,
+                    )
 
     def train(
-        self, points: Iterable[Point], data: str, compute: Compute, watching: Watching
+        self,
+        points: Iterable[Point],
+        data: Mapping[str, str],
+        compute: Compute,
+        watching: Watching,
     ) -> None:
         """Train what is missing.
 
         Args:
             points: What is asked for.
-            data: Digest of the training data.
+            data: Digests of the splits ``train`` and ``val``.
             compute: Device, precision and processes.
             watching: Gives whoever shows the trainings.
 
@@ -141,7 +149,12 @@ class Campaign:
             self._record(data)
 
     def _train(
-        self, system: str, stages: list[Stage], data: str, compute: Compute, watching: Watching
+        self,
+        system: str,
+        stages: list[Stage],
+        data: Mapping[str, str],
+        compute: Compute,
+        watching: Watching,
     ) -> None:
         run, shared = self.run_of(system), SYSTEMS[system].shares
         if all(run.stage(stage).status == "finished" for stage in stages):
@@ -161,17 +174,30 @@ class Campaign:
                 if compute.processes.is_main and system == FIRST and stage == CLEAN:
                     copy_stage(run.stage(stage), self._clean)
 
-    def _record(self, data: str) -> None:
+    def _record(self, data: Mapping[str, str]) -> None:
         """Say which data the stages have seen; what older versions have trained says nothing."""
-        text = json.dumps({"train": data})
-        for folder in self._folders:
-            if not _read_data(folder):
-                write_atomically(folder / DATA, lambda file: file.write(text.encode()))
+        for folder, decisive in self._seen(data).items():
+            known = _read_data(folder)
+            if not decisive.keys() <= known.keys():
+                text = json.dumps(decisive | known)
+                write_atomically(folder / DATA, lambda file, text=text: file.write(text.encode()))
 
-    @property
-    def _folders(self) -> tuple[Path, Path]:
-        """Directories whose stages have seen the same data."""
-        return self._clean.path.parent, self.path / file_name(self.noise)
+    def _seen(self, data: Mapping[str, str]) -> dict[Path, dict[str, str]]:
+        """Directories of stages, with the digests of the splits that decide their weights."""
+        stages = [Stage.parse(name) for name in self.base.stages]
+        every = [self.base.segment, self.base.denoise, *map(self.base.for_stage, stages)]
+        deciding = {
+            self._clean.path.parent: [self.base.for_stage(CLEAN)],
+            self.path / file_name(self.noise): every,
+        }
+        return {
+            folder: {
+                split: digest
+                for split, digest in data.items()
+                if split == "train" or any(map(obeys_validation, settings))
+            }
+            for folder, settings in deciding.items()
+        }
 
     @property
     def _data_words(self) -> str:
@@ -190,25 +216,27 @@ class Campaign:
     def _clean(self) -> StageDirectory:
         """The clean segmenter of all noises, in a directory named after what decides it."""
         recipe = self.base
-        stage = recipe.for_stage(CLEAN)
+        stage = decisive_settings(recipe, CLEAN)
+        if not stage["ema"]:
+            del stage["ema"]  # it is what was trained before there were averages
         decisive = {
             "data": recipe.data.model_dump(mode="json", exclude={"root", "workers", "cache_mb"}),
             "segmenter": recipe.segmenter.model_dump(mode="json"),
             "precision": recipe.precision,
-            # Where nothing is averaged, it is what was trained before there were averages.
-            "stage": stage.model_dump(mode="json", exclude=set() if stage.ema else {"ema"}),
+            "stage": stage,
         }
         digest = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:8]
         return StageDirectory(self.path / f"clean-{digest}" / CLEAN.id)
 
 
-def _read_data(folder: Path) -> str:
-    """Digest of the training data that a directory's record tells; empty if there is none."""
+def _read_data(folder: Path) -> dict[str, str]:
+    """Digests by split that a directory's record tells; empty if there is none."""
     try:
         found = json.loads((folder / DATA).read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return ""
-    return str(found.get("train", "")) if isinstance(found, dict) else ""
+        return {}
+    pairs = found.items() if isinstance(found, dict) else ()
+    return {split: digest for split, digest in pairs if isinstance(digest, str)}
 
 
 def order(stage: Stage) -> tuple[int, bool]:

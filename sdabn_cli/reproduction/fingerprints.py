@@ -28,18 +28,13 @@ def of_measured(dataset: Dataset, indices: Iterable[int]) -> str:
     return _digest(dataset, [dataset[index] for index in indices], _content)
 
 
-def of_training(*splits: Dataset) -> str:
-    """Digest of the splits that decide a training; takes seconds where they hold gigabytes.
+def of_split(dataset: Dataset) -> str:
+    """Digest of a split that decides a training; takes seconds where it holds gigabytes.
 
     Every name and the size of every file count; of a few examples, evenly spaced, all content does.
     What is drawn is a function of the data set's options, which a recipe tells: of that, only the
     few examples are drawn.
     """
-    found = [_of_split(dataset) for dataset in splits]
-    return found[0] if len(found) == 1 else hashlib.sha256(" ".join(found).encode()).hexdigest()
-
-
-def _of_split(dataset: Dataset) -> str:
     few = pick(len(dataset), READ)
     content = _digest(dataset, [dataset[index] for index in few], _content)
     first = dataset[0]

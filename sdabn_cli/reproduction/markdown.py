@@ -85,13 +85,12 @@ def render(result: Mapping[str, Any], command: str) -> str:
 
 
 def _claim(claim: Mapping[str, Any]) -> list[str]:
-    sentence = f"“{claim['sentence']}” (Sec. {claim['section']})"
     differences = [
         f"`{each['better']}` - `{each['worse']}`: {wording.difference(each)}"
         for each in claim["comparisons"]
     ]
     return [
-        f"{claim['claim']} ({claim['noise']}): {sentence}",
+        f"{claim['claim']} ({claim['noise']}): {wording.cited(claim, quotes='“”')}",
         "<br>".join(differences),
         f"**{claim['verdict']}**",
     ]

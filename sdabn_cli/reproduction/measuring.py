@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -91,7 +92,9 @@ class Examiner:
         run = self.campaign.run_of(point.system)
         ending = f"{point.stage.id}{'+s0' if point.behind else ''}"
         ending += f"-{point.noise}" if point.noise else ""
-        path = run.path / "measured" / f"{file_name(ending)}.json"
+        # Figures of every protocol and every set of images are kept beside each other.
+        digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:8]
+        path = run.path / "measured" / f"{file_name(ending)}-{digest}.json"
         kept = _read(path)
         if kept.get("key") != key:
             cascade = self.assembled(point)

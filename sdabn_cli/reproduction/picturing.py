@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 from sdabn_cli import evaluation, registry
@@ -36,6 +37,9 @@ def galleries(planned: Plan, wanted: int) -> dict[str, Gallery]:
         if places:
             _fill(album, examiner, _shown(planned.points), [examiner.images[p] for p in places])
         if shown := gallery(dataset, album):
+            if len(campaigns) > 1:
+                note = "All by the first seed's networks; the tables have the means over the seeds."
+                shown = replace(shown, notes=[note, *shown.notes])
             found[planned.table.under(noise)] = shown
     return found
 

@@ -13,11 +13,10 @@ from sdabn_cli.errors import SdabnError, did_you_mean
 from sdabn_cli.files import require_writable
 from sdabn_cli.metrics import Protocol
 from sdabn_cli.recipe import Recipe
-from sdabn_cli.reproduction import claims, fingerprints, requests, tables
+from sdabn_cli.reproduction import claims, fingerprints, requests, spelling, tables
 from sdabn_cli.reproduction.campaign import Campaign, file_name
 from sdabn_cli.reproduction.systems import Point
 from sdabn_cli.reproduction.tables import Row, Table
-from sdabn_cli.schedule import Stage
 from sdabn_cli.training import check_class_weights
 
 #: Recipes of a budget by data set; ``full`` has one a noise.
@@ -36,7 +35,7 @@ class Plan:
         protocol: Name of the protocol.
         limit: Measure this many images; None for all.
         without: Systems that are left out.
-        data: Digest of the training data by noise.
+        data: Digests of the splits ``train`` and ``val`` by noise.
         compute: Device, and the precision that everything is trained and measured in.
     """
 
@@ -46,7 +45,7 @@ class Plan:
     protocol: str
     limit: int | None
     without: tuple[str, ...]
-    data: dict[str, str]
+    data: dict[str, dict[str, str]]
     compute: Compute
 
     @property
@@ -80,7 +79,7 @@ class Plan:
 def plan(
     name: str,
     *,
-    dataset: str,
+    dataset: str | None,
     data: Path | None,
     budget: str,
     recipe_name: str | None,
@@ -98,7 +97,7 @@ def plan(
 
     Args:
         name: Of the table, such as ``table3``.
-        dataset: Data set plug-in with its options.
+        dataset: Data set plug-in with its options; None for that of the recipe, or drawn scenes.
         data: Its directory.
         budget: ``cpu`` or ``full``: which recipe of the data set.
         recipe_name: A recipe of the user's own instead.
@@ -118,6 +117,8 @@ def plan(
             a package, with these data, in a directory that holds something else.
     """
     table = tables.find(name)
+    if dataset is None:
+        dataset = _own_dataset(recipe_name, overrides) if recipe_name else "scenes"
     plain, _ = registry.parse(dataset)
     registry.find("dataset", plain)
     if budget not in BUDGETS:
@@ -137,10 +138,10 @@ def plan(
             )
             for seed in range(seeds)
         ]
-        for noise in requests.written_once(noises or table.noises(plain))
+        for noise in spelling.written_once(noises or table.noises(plain))
     }  # fmt: skip
     chosen = next(iter(campaigns.values()))[0].base.data
-    datasets.check_root(data, chosen.dataset.name, *(each.name for each in chosen.also))
+    datasets.check_root(chosen.root, chosen.dataset.name, *(each.name for each in chosen.also))
     asked = next(iter(campaigns.values()))[0].base.precision if precision == "auto" else precision
     compute = choose(device, asked)
     campaigns = {
@@ -166,12 +167,18 @@ def _check_place(path: Path) -> None:
         require_writable(path, "--run")
 
 
+def _own_dataset(recipe_name: str, overrides: Sequence[str]) -> str:
+    return recipefiles.load(recipe_name, overrides, units=3).data.dataset.name
+
+
 def _recipe(name: str, dataset: str, overrides: Sequence[str], **replacements: Any) -> Recipe:
     """A recipe for one noise and one seed, with the data set that was asked for."""
     found = recipefiles.load(name, overrides, units=3, **replacements)
     if ":" not in dataset and found.data.dataset.name == dataset:
         return found  # with the options that the recipe gives it
-    return recipefiles.load(name, [f"data.dataset={dataset}", *overrides], units=3, **replacements)
+    # The recipe's directory holds its own data set.
+    changes = [f"data.dataset={dataset}", "data.root=null", *overrides]
+    return recipefiles.load(name, changes, units=3, **replacements)
 
 
 def _in_precision(campaign: Campaign, precision: str) -> Campaign:
@@ -184,7 +191,7 @@ def _check(planned: Plan) -> None:
     Raises:
         SdabnError: As ``plan``.
     """
-    known: dict[str, tuple[str, int]] = {}
+    known: dict[str, tuple[dict[str, str], int]] = {}
     tried: set[str] = set()
     for noise, campaigns in planned.campaigns.items():
         for campaign in campaigns:
@@ -195,18 +202,12 @@ def _check(planned: Plan) -> None:
                 train = datasets.open_training(settings)
                 check_class_weights(campaign.base, train)
                 validation = datasets.open_split(settings, settings.validation_split)
-                # Validations decide where a stage ends, or which of its weights are handed on.
-                deciding = (train, validation) if _obeys_validation(campaign.base) else (train,)
-                known[text] = (fingerprints.of_training(*deciding), len(train.classes))
+                splits = {"train": train, "val": validation}
+                digests = {name: fingerprints.of_split(split) for name, split in splits.items()}
+                known[text] = (digests, len(train.classes))
             planned.data[noise], classes = known[text]
             campaign.check(planned.points, planned.data[noise])
             requests.try_networks(campaign, planned.points, classes, tried)
-
-
-def _obeys_validation(recipe: Recipe) -> bool:
-    settings = [recipe.segment, recipe.denoise]
-    settings += [recipe.for_stage(Stage.parse(name)) for name in recipe.stages]
-    return any(each.patience or each.finish_with == "best" for each in settings)
 
 
 def _recipe_name(dataset: str, budget: str, noise: str) -> str:

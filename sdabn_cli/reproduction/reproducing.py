@@ -15,7 +15,7 @@ from sdabn_cli.metrics import Protocol
 from sdabn_cli.reproduction import claims
 from sdabn_cli.reproduction.campaign import Campaign, Watching
 from sdabn_cli.reproduction.claims import Comparison
-from sdabn_cli.reproduction.figures import printed
+from sdabn_cli.reproduction.figures import PARAMETERS, printed
 from sdabn_cli.reproduction.measuring import Examiner, Figures, open_validation
 from sdabn_cli.reproduction.planning import Plan
 from sdabn_cli.reproduction.statistics import Interval, basis, miou_difference, psnr_difference
@@ -35,10 +35,10 @@ def reproduce(
         bar: Shows the measuring of a number of images; what it gives is called after each.
 
     Returns:
-        table, caption, dataset, seeds, images, protocol (its seed is a list where there are
-        several); tables: noise and rows (label, denoised, segmented, each with the paper's figures
-        beside them, IoU of every class, parameters); claims: see ``_judged``; intervals: what
-        their intervals are over.
+        table, caption, dataset, seeds, images, protocol (without noise, which every table tells;
+        its seed is a list where there are several); tables: noise and rows (label, denoised,
+        segmented, parameters, each with the paper's figures beside them, IoU of every class);
+        claims: see ``_judged``; intervals: what their intervals are over.
     """
     found, judged, images = [], [], 0
     for noise, campaigns in planned.campaigns.items():
@@ -84,12 +84,12 @@ def _titled(
 
 
 def _protocol(planned: Plan) -> dict[str, Any]:
-    """How everything was measured; noise is that of the last table."""
-    noise, campaigns = list(planned.campaigns.items())[-1]
-    seeds = [campaign.base.seed for campaign in campaigns]
+    """How everything was measured, but for the noise."""
+    seeds = [campaign.base.seed for campaign in next(iter(planned.campaigns.values()))]
     named = Protocol.named(
-        planned.protocol, precision=planned.compute.precision, noise=noise, seed=seeds[0]
+        planned.protocol, precision=planned.compute.precision, noise=None, seed=seeds[0]
     ).as_dict()
+    del named["noise"]
     return named | ({"seed": seeds} if len(seeds) > 1 else {})
 
 
@@ -113,12 +113,13 @@ def _row(
         return {"here": here, "paper": None if paper is None else paper._asdict()}
 
     last = row.segmented or row.denoised
+    sizes = {"here": measured[last][0].parameters, "paper": PARAMETERS.get(last)}
     return {
         "label": row.label,
         "denoised": beside(row.denoised),
         "segmented": beside(row.segmented),
         "class_iou": _class_iou(measured[row.segmented], classes) if row.segmented else None,
-        "parameters": measured[last][0].parameters if planned.table.parameters else None,
+        "parameters": sizes if planned.table.parameters else None,
     }
 
 

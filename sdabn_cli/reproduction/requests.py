@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
-from math import isfinite
 
 from sdabn_cli import probing, registry, training
 from sdabn_cli.errors import SdabnError, did_you_mean
@@ -14,7 +12,6 @@ from sdabn_cli.reproduction.campaign import Campaign
 from sdabn_cli.reproduction.systems import FIRST, SYSTEMS, Point
 from sdabn_cli.reproduction.tables import Table
 from sdabn_cli.schedule import stages
-from sdabn_cli.signatures import annotations_of, members
 
 #: Keys of a recipe that the command or the systems decide, and what to do instead.
 DECIDED = {
@@ -26,8 +23,6 @@ DECIDED = {
     "condition": "Every system has its own; sdabn cascade --set condition=... trains another.",
     "denoise.semantic_weight": "The system dms alone has one; sdabn cascade trains another.",
 }
-
-NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
 
 #: What S1+ is a wider and deeper version of.
 PAPERS_SEGMENTER, PAPERS_VARIANT = "hrnet", "w18_small_v2"
@@ -66,31 +61,6 @@ def check_noises(table: Table, noises: Sequence[str]) -> None:
     for noise in noises:
         name, options = registry.parse(noise)
         probing.try_noise(registry.build("noise", name, options), name)
-
-
-def written_once(noises: Sequence[str]) -> list[str]:
-    """Noises with options in one order and numbers in one form: sigma=50.0 is sigma=50."""
-    found = []
-    for noise in noises:
-        name, options = registry.parse(noise)
-        types = annotations_of(registry.find("noise", name).load())
-        plain = {
-            key: _plainly(value) if {int, float} & set(members(types.get(key))) else value
-            for key, value in sorted(options.items())
-        }
-        found.append(registry.format_spec(name, plain))
-    return list(dict.fromkeys(found))
-
-
-def _plainly(value: str) -> str:
-    """A number, or both ends of a range of numbers, in one form; anything else as it is."""
-    ends = value.split("..")
-    if len(ends) > 2 or not all(NUMBER.fullmatch(end) for end in ends):
-        return value
-    numbers = [float(end) for end in ends]
-    return (
-        "..".join(f"{number:.15g}" for number in numbers) if all(map(isfinite, numbers)) else value
-    )
 
 
 def check_overrides(overrides: Iterable[str]) -> None:

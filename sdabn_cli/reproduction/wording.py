@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sdabn_cli.report.words import difference, protocol_of
+from sdabn_cli.report.words import as_printed, cited, counted, difference, figures_of, protocol_of
 
-__all__ = ["difference", "protocol", "protocol_of", "table"]
+__all__ = ["cited", "counted", "difference", "protocol", "protocol_of", "table"]
 
 COLUMNS = {"psnr": "PSNR", "ssim": "SSIM", "miou": "mIoU", "pixel_accuracy": "pixel acc.",
            "mean_accuracy": "mean acc."}  # fmt: skip
@@ -22,38 +22,33 @@ def table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     Args:
         rows: Its lines; figures that none of them has are left out.
     """
-    metrics = [name for name in COLUMNS if any(name in _figures(row, "here") for row in rows)]
+    metrics = [name for name in COLUMNS if any(name in figures_of(row, "here") for row in rows)]
     sized = any(row["parameters"] for row in rows)
-    heads = ["", *(["parameters"] if sized else [])]
+    heads = ["", *(["parameters here (paper)"] if sized else [])]
     heads += [f"{COLUMNS[name]} here (paper)" for name in metrics]
     cells = [
-        [row["label"], *([f"{row['parameters']:,}"] if sized else []),
+        [row["label"], *([_size(**row["parameters"])] if sized else []),
          *(_cell(row, name) for name in metrics)]
         for row in rows
     ]  # fmt: skip
     return heads, cells
 
 
-def _figures(row: Row, whose: str) -> dict[str, float]:
-    """Figures of both halves of a row; ``whose`` is ``here`` or ``paper``."""
-    found: dict[str, float] = {}
-    for half in ("denoised", "segmented"):
-        found |= (row[half] or {}).get(whose) or {}
-    return found
-
-
 def _cell(row: Row, name: str) -> str:
-    here, paper = _figures(row, "here").get(name), _figures(row, "paper").get(name)
+    here, paper = figures_of(row, "here").get(name), figures_of(row, "paper").get(name)
     digits = 4 if name == "ssim" else 2
     if here is None:
         return "-"
-    return f"{here:.{digits}f}" + ("" if paper is None else f" ({paper:.{digits}f})")
+    told = "" if paper is None else f" ({as_printed(paper, digits=digits)})"
+    return f"{here:.{digits}f}{told}"
+
+
+def _size(here: int, paper: int | None) -> str:
+    return f"{here:,}" + ("" if paper is None else f" ({paper / 1e6:.2f} M)")
 
 
 def protocol(result: Mapping[str, Any]) -> str:
     """How everything was measured, in one line."""
-    settings = ", ".join(
-        f"{key} {value}" for key, value in protocol_of(result).items() if key != "noise"
-    )
-    seeds = f"{result['seeds']} seed{'s' * (result['seeds'] > 1)}"
-    return f"{result['images']} images of {result['dataset']}, {seeds}; {settings}"
+    settings = ", ".join(f"{key} {value}" for key, value in protocol_of(result).items())
+    images, seeds = counted(result["images"], "image"), counted(result["seeds"], "seed")
+    return f"{images} of {result['dataset']}, {seeds}; {settings}"
