@@ -73,6 +73,8 @@ def locate(init: str, kind: str, first: str | None = None) -> Source:
 
 
 def _found(init: str, path: Path, kind: str, first: str | None) -> Source:
+    if registry.is_registered("model", init):  # as everywhere: ./NAME is a file or folder of it
+        return _in_model(init, init, kind)
     if path.is_file():
         return Source(init, path)
     if (path / "recipe.yaml").is_file():
@@ -83,8 +85,6 @@ def _found(init: str, path: Path, kind: str, first: str | None) -> Source:
         return _in_folder(init, path, kind, first)
     if path.exists():
         raise SdabnError(f"{path} is neither a file nor a folder.", WHAT)
-    if registry.is_registered("model", init):
-        return _in_model(init, init, kind)
     raise _nothing_there(path, kind)
 
 

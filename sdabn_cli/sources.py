@@ -73,6 +73,8 @@ def _locate(name: str) -> Source:
 
 def _directory(name: str) -> Path:
     """Directory of a model on this machine."""
+    if registry.is_registered("model", name):  # before a folder that happens to have the name
+        return registry.model_directory(name)
     path = Path(name)
     try:
         found = [p for p in (path, path / "model") if (p / DESCRIPTION).is_file()]
@@ -90,10 +92,8 @@ def _directory(name: str) -> Path:
             f"The directory {path} holds no finished cascade ({DESCRIPTION}).",
             f"A run directory gets one when its first unit is trained: sdabn cascade --run {path}",
         )
-    if not registry.is_registered("model", name):
-        known = [plugin.name for plugin in registry.plugins("model")]
-        elsewhere = f"Or give a model or run directory, or {hub.PREFIX}owner/name."
-        if hub.NAME.fullmatch(hub.PREFIX + name):  # owner/name, as the Hub's own tools take it
-            elsewhere = f"Or give a model or run directory. On the Hub it is {hub.PREFIX}{name}."
-        raise SdabnError(f"There is no model {name!r}.", f"{did_you_mean(name, known)} {elsewhere}")
-    return registry.model_directory(name)
+    known = [plugin.name for plugin in registry.plugins("model")]
+    elsewhere = f"Or give a model or run directory, or {hub.PREFIX}owner/name."
+    if hub.NAME.fullmatch(hub.PREFIX + name):  # owner/name, as the Hub's own tools take it
+        elsewhere = f"Or give a model or run directory. On the Hub it is {hub.PREFIX}{name}."
+    raise SdabnError(f"There is no model {name!r}.", f"{did_you_mean(name, known)} {elsewhere}")

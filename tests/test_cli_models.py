@@ -80,6 +80,17 @@ def test_the_model_that_comes_with_sdabn_is_listed():
     assert street["megabytes"] == pytest.approx(22.9, abs=0.1)
 
 
+def test_an_installed_model_comes_before_a_folder_of_its_name(register, model):
+    register("mine")
+    Path("mine").mkdir()  # photographs, perhaps
+    Path("runs").mkdir()
+    save_model(Path("runs/mine"))
+
+    assert shown("mine")["directory"] == str(model)
+    assert shown("runs/mine")["directory"] == "runs/mine"
+    assert_refused(sdabn("models", "show", "./mine"), "holds no finished cascade")
+
+
 @pytest.mark.parametrize(
     ("target", "reason"),
     [
