@@ -18,7 +18,7 @@ from sdabn_cli.job import Training
 from sdabn_cli.runs import Run
 from sdabn_cli.schedule import Stage
 
-pytest_plugins = ["fixtures_api", "fixtures_data", "fixtures_faults"]
+pytest_plugins = ["fixtures_api", "fixtures_data", "fixtures_faults", "fixtures_reproduction"]
 torch.set_num_threads(1)
 
 #: Two networks of a few hundred parameters. ``BUILT`` lets a test look at every network that a
