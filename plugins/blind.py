@@ -1,7 +1,8 @@
 """Noise ``blind``: another kind and another strength for every image, to train one model for all.
 
 An image gets white Gaussian noise, a sensor's noise, soft noise, or that of a developed photograph,
-each of random strength, or none; some images are then clipped and rounded as files of 8 bits are.
+each of random strength, or none; some get it in all colours alike, and some are then clipped and
+rounded as files of 8 bits are.
 One model that has seen all of it needs no one to tell it which noise a photograph has.
 
 Reference:
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
+from sdabn_cli.contracts import NoiseModel
 from sdabn_plugins import camera as photographs
 from sdabn_plugins import correlated, gaussian, poisson_gaussian
 from sdabn_plugins.ranges import Range, Storage
@@ -36,18 +38,21 @@ class Blind:
     camera: float
     clean: float
     stored: float
+    grey: float
 
     def __call__(self, clean: Tensor, generator: Generator) -> Tensor:
         """Map a clean image (..., 3, H, W) in [0, 1] to a noisy one."""
         if clean.dim() > 3:
             return torch.stack([self(image, generator) for image in clean])
         kind, stored = torch.rand(2, generator=generator).tolist()
+        grey = self.grey > 0 and float(torch.rand((), generator=generator)) < self.grey
         noisy = clean
         if kind < 1 - self.clean:
-            noisy = self._kind(kind, clean, generator)(clean, generator)
+            noise = self._kind(kind, clean, generator)
+            noisy = _in_grey(noise, clean, generator) if grey else noise(clean, generator)
         return Storage(clip=True, quantize=True)(noisy) if stored < self.stored else noisy
 
-    def _kind(self, drawn: float, clean: Tensor, generator: Generator) -> object:
+    def _kind(self, drawn: float, clean: Tensor, generator: Generator) -> NoiseModel:
         if drawn < self.sensor:
             return poisson_gaussian.build(peak=self.peak, read=self.read)
         if drawn < self.sensor + self.soft:
@@ -56,6 +61,12 @@ class Blind:
         if drawn < self.sensor + self.soft + self.camera:
             return photographs.build()
         return gaussian.build(sigma=self.sigma)
+
+
+def _in_grey(noise: NoiseModel, clean: Tensor, generator: Generator) -> Tensor:
+    """Give all colours the noise that the image's grey would have."""
+    level = clean.mean(0, keepdim=True)
+    return clean + (noise(level.repeat(3, 1, 1), generator)[:1] - level)
 
 
 def build(
@@ -69,6 +80,7 @@ def build(
     camera: float = 0.0,
     clean: float = 0.0,
     stored: float = 0.5,
+    grey: float = 0.0,
 ) -> Blind:
     """Build the noise model.
 
@@ -84,11 +96,19 @@ def build(
             training, since the PSNR of an image without noise is infinite. All others get white
             noise.
         stored: Share of images that are clipped and rounded to 8 bits.
+        grey: Share of images whose noise is the same in all three colours, as film's grain is.
 
     Raises:
         ValueError: If an option is outside what is allowed.
     """
-    shares = {"sensor": sensor, "soft": soft, "camera": camera, "clean": clean, "stored": stored}
+    shares = {
+        "sensor": sensor,
+        "soft": soft,
+        "camera": camera,
+        "clean": clean,
+        "stored": stored,
+        "grey": grey,
+    }
     for name, share in shares.items():
         if not 0 <= share <= 1:
             raise ValueError(f"{name} must be a share between 0 and 1, not {share}")
@@ -103,4 +123,6 @@ def build(
     # What is wrong with a strength is said now, not at the first image.
     gaussian.build(sigma=sigma)
     poisson_gaussian.build(peak=peak, read=read)
-    return Blind(str(sigma), str(peak), str(read), widths, sensor, soft, camera, clean, stored)
+    return Blind(
+        str(sigma), str(peak), str(read), widths, sensor, soft, camera, clean, stored, grey
+    )

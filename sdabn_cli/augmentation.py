@@ -29,6 +29,7 @@ class Augmentation:
         turns: Also mirror top to bottom and turn by 90 degrees; needs a square crop.
         colour: Vary brightness, contrast and the gain of every channel by up to this share.
         recolour: Share of the crops that get colours of any hue and strength.
+        grey: Share of the crops that become grey.
     """
 
     crop: tuple[int, int]
@@ -38,6 +39,7 @@ class Augmentation:
     turns: bool = False
     colour: float = 0.0
     recolour: float = 0.0
+    grey: float = 0.0
 
     @classmethod
     def of(cls, settings: StageSettings) -> Augmentation:
@@ -50,6 +52,7 @@ class Augmentation:
             settings.turns,
             settings.colour,
             settings.recolour,
+            settings.grey,
         )
 
 
@@ -88,6 +91,8 @@ def augment(
         clean = _vary_colour(clean, augmentation.colour, random)
     if augmentation.recolour and float(torch.rand((), generator=random)) < augmentation.recolour:
         clean = _recolour(clean, random)
+    if augmentation.grey and float(torch.rand((), generator=random)) < augmentation.grey:
+        clean = clean.mean(0, keepdim=True).repeat(3, 1, 1)
     return clean, target
 
 

@@ -25,6 +25,7 @@ from sdabn_cli.datasets import class_table
 from sdabn_cli.errors import SdabnError
 from sdabn_cli.examples import located
 from sdabn_cli.labels import OUTSIDE
+from sdabn_cli.noising import add_noise
 from sdabn_cli.randomness import generator
 from sdabn_cli.sharing import SharedArrays
 
@@ -251,7 +252,7 @@ class TrainingSamples(TorchDataset):
         image, labels = self._decoded[self._image_of(number)]
         random = generator(*self._key, "sample", number)
         clean, target = augment(image, labels, self._augmentation, random)
-        noisy = clean if self._noise is None else self._noise(clean, random)
+        noisy = add_noise(self._noise, clean, random)
         return Sample(clean, noisy, target)
 
     def name_of(self, number: int) -> str:

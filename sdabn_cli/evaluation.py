@@ -16,6 +16,7 @@ from sdabn_cli.device import Compute
 from sdabn_cli.execution import Executor
 from sdabn_cli.logits import labels_of
 from sdabn_cli.metrics import Protocol, SegmentationScore, psnr, ssim
+from sdabn_cli.noising import add_noise
 from sdabn_cli.pixels import to_unit
 from sdabn_cli.planes import MemoryPlane, whole
 from sdabn_cli.processes import Processes
@@ -233,5 +234,5 @@ def _examples(
     for index in indices:
         image, labels = decode_at(dataset, index)
         clean = torch.from_numpy(to_unit(image)).permute(2, 0, 1)[None].contiguous()
-        noisy = clean if noise is None else noise(clean, generator(seed, "evaluate", index))
+        noisy = add_noise(noise, clean, generator(seed, "evaluate", index))
         yield index, clean, noisy, torch.from_numpy(labels.astype("int64"))[None]

@@ -18,6 +18,7 @@ from sdabn_cli.errors import SdabnError
 from sdabn_cli.inference import BORDER, Runner
 from sdabn_cli.inputs import Job
 from sdabn_cli.metrics import psnr
+from sdabn_cli.noising import add_noise
 from sdabn_cli.pixels import Picture
 from sdabn_cli.planes import MemoryPlane, Plane, Workspace, whole
 from sdabn_cli.products import Page, PicturePlane
@@ -226,7 +227,7 @@ class _Pipeline:
                 "Leave out --add-noise, or take a part of the image.",
             )
         clean = whole(plane)
-        noisy = self._options.noise(clean, random)
+        noisy = add_noise(self._options.noise, clean, random)
         return MemoryPlane(self._runner.compute.upload(noisy)), clean
 
     def _write(self, file: _File) -> dict[str, str]:

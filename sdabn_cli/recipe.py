@@ -62,6 +62,8 @@ class StageSettings(Settings):
     """Vary brightness, contrast and the gain of every channel by up to this share at random."""
     recolour: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Give this share of the crops colours of any hue and strength at random."""
+    grey: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Make this share of the crops grey; noise is then the same in all three channels."""
     optimizer: Literal["sgd", "adam", "adamw", "muon"]
     learning_rate: Annotated[float, Field(gt=0)]
     final_learning_rate: Annotated[float, Field(ge=0)] = 0.0

@@ -32,7 +32,7 @@ LAYERS = (
      "tiling", "planes", "pixels", "tiff", "tiffheader", "tiffcolour", "encoding",
      "inputs", "overlay", "optimization",
      "muon", "averaging",
-     "augmentation", "batchnorm", "pictures", "stopping",
+     "augmentation", "noising", "batchnorm", "pictures", "stopping",
      "tensorboard", "overview", "engines", "openvino", "memory", "graph",
      "inspection", "loading", "scaffold", "catalogue", "description", "hub", "sources",
      "sharing", "statefiles", "journal", "recording"},

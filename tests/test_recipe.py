@@ -120,7 +120,7 @@ OTHER = {
     "weight_decay": 0.2, "log_every": 2, "save_every": 4, "validate_every": 6,
     "validation_images": 8, "accumulate": 7, "patience": 5, "finish_with": "best", "pictures": 1,
     "class_weights": [1.0, 2.0], "border": 3, "semantic_weight": 0.5, "colour": 0.1,
-    "recolour": 0.2, "loss": "psnr", "from_previous": True,
+    "recolour": 0.2, "grey": 0.3, "loss": "psnr", "from_previous": True,
     "ema": 0.99,
 }  # fmt: skip
 
