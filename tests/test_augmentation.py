@@ -149,3 +149,16 @@ def test_recoloured_crops_have_strong_colours_of_every_hue_and_the_others_none()
     assert {int(k) for k in strong.argmin(1)} == {0, 1, 2}
     assert 0 <= float(colours.min()) <= float(colours.max()) <= 1
     assert all(int(target.max()) == 0 for _, target in drawn)
+
+
+def test_grey_crops_have_the_mean_of_their_colours_and_the_others_stay():
+    image, labels, _ = coordinates(32, 32)
+    plain, _ = augment(image, labels, Augmentation((32, 32), flip=False), generator("grey"))
+    how = Augmentation((32, 32), flip=False, grey=0.5)
+
+    drawn = [augment(image, labels, how, generator("grey", k))[0] for k in range(200)]
+
+    grey = plain.mean(0, keepdim=True).expand(3, 32, 32)
+    made = [torch.allclose(clean, grey, atol=1e-6) for clean in drawn]
+    assert 0.35 < sum(made) / len(made) < 0.65
+    assert all(torch.equal(c, plain) for c, is_grey in zip(drawn, made, strict=True) if not is_grey)

@@ -356,6 +356,17 @@ def test_blind_noise_leaves_as_many_images_clean_as_asked():
     assert float(clean.double().mean()) == pytest.approx(0.3, abs=0.05)
 
 
+def test_blind_noise_is_the_same_in_all_colours_of_as_many_images_as_asked():
+    model = registry.build("noise", "blind", {"camera": "0.2", "grey": "0.3", "stored": "0"})
+    coloured = torch.rand(600, 3, 24, 24, generator=generator("colours"))
+
+    noise = model(coloured, generator("grain")) - coloured
+
+    alike = (noise - noise[:, :1]).flatten(1).abs().amax(1) < 1e-5
+    assert float(alike.double().mean()) == pytest.approx(0.3, abs=0.05)
+    assert float(noise[alike].flatten(1).std(1).mean()) > 10 / 255
+
+
 def test_blind_noise_of_shares_zero_is_gaussian_noise():
     options = {"sigma": "25", "sensor": "0", "soft": "0", "stored": "0"}
 
@@ -368,6 +379,7 @@ def test_blind_noise_of_shares_zero_is_gaussian_noise():
         ({"sensor": "0.8", "soft": "0.3"}, "must not exceed 1 together, not 1.1"),
         ({"sensor": "0.5", "soft": "0.3", "clean": "0.25"}, "must not exceed 1 together, not 1.05"),
         ({"sensor": "0.5", "camera": "0.5"}, "must not exceed 1 together, not 1.15"),
+        ({"grey": "1.5"}, "grey must be a share between 0 and 1, not 1.5"),
         ({"stored": "2"}, "stored must be a share between 0 and 1, not 2"),
         ({"width": "0"}, "width must be a number from 0.1 to 20"),
         ({"width": "1..50"}, "width must be a number from 0.1 to 20"),
