@@ -89,7 +89,10 @@ class DenoiserBuilder(Protocol):
 
 
 class NoiseModel(Protocol):
-    """Makes clean images noisy, on the CPU; the same generator state gives the same noise."""
+    """Makes clean images noisy, on the CPU; the same generator state gives the same noise.
+
+    What it makes of the first channel of a grey image becomes all three of the noisy one.
+    """
 
     def __call__(self, clean: Tensor, generator: Generator) -> Tensor:
         """Map a clean image (..., 3, H, W) in [0, 1] to a noisy one of the same shape."""
