@@ -36,7 +36,7 @@ def main() -> None:
         for sigma in options.sigmas:
             kinds: dict[str, list[list[float]]] = {"grey": [], "colour": []}
             for number, path in enumerate(paths):
-                colour = iio.imread(path)[..., :3] / 255.0
+                colour = coloured(path)
                 noise = np.random.default_rng(number).normal(0, sigma / 255, colour.shape[:2])
                 for kind, clean, noisy in (
                     ("grey", grey := colour @ BRIGHTNESS, grey + noise),
@@ -60,6 +60,14 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--limit", type=int, help="this many images, evenly spaced")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     return parser.parse_args()
+
+
+def coloured(path: Path) -> np.ndarray:
+    """Colours of a PNG file of 8 bits, (H, W, 3) in [0, 1]."""
+    image = iio.imread(path)
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] < 3:
+        raise SystemExit(f"{path} is no colour image of 8 bits.")
+    return image[..., :3] / 255.0
 
 
 def spread(paths: list[Path], limit: int | None) -> list[Path]:

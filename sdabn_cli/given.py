@@ -80,7 +80,7 @@ def _found(init: str, path: Path, kind: str, first: str | None) -> Source:
     if (path / "recipe.yaml").is_file():
         return _in_run(init, path, kind)
     if (path / description.DESCRIPTION).is_file():
-        return _in_model(init, str(path), kind)
+        return _in_model(init, path, kind)
     if path.is_dir():
         return _in_folder(init, path, kind, first)
     if path.exists():
@@ -117,7 +117,7 @@ def _in_run(init: str, run: Path, kind: str) -> Source:
     return Source(init, weights, chosen.name, chosen.options, classes, recipe.condition)
 
 
-def _in_model(init: str, name: str, kind: str) -> Source:
+def _in_model(init: str, name: str | Path, kind: str) -> Source:
     """The first unit's network of a model, downloaded if it lies on the Hub."""
     found = sources.find(name, units=1)
     network = getattr(found.description.units[0], ROLES[kind])

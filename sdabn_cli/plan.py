@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sdabn_cli import datasets, initial, networks, probing, registry
+from sdabn_cli import datasets, initial, networks, probing, registry, sources
 from sdabn_cli.origin import Origin
 from sdabn_cli.recipe import Recipe
 from sdabn_cli.runs import Run
@@ -46,7 +46,7 @@ def describe(recipe: Recipe, run: Run, stages: list[Stage]) -> dict[str, Any]:
         for stage in stages
     ]
     total = sum(row["parameters"] for row in rows if row["index"] > 0)
-    return {"stages": rows, "parameters": total, "run": str(run.path)}
+    return {"stages": rows, "parameters": total, "run": sources.as_name(run.path)}
 
 
 def _status(recipe: Recipe, run: Run, stage: Stage) -> str:

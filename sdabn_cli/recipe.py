@@ -102,8 +102,8 @@ class StageSettings(Settings):
             )
         if self.momentum != MOMENTUM and self.optimizer != "sgd":
             raise ValueError(
-                f"a momentum of {self.momentum} is for sgd; {self.optimizer} has its own. "
-                "Leave it out, or set optimizer: sgd"
+                f"momentum: {self.momentum} is for sgd; {self.optimizer} has its own. "
+                f"Set momentum: {MOMENTUM}, the default, or optimizer: sgd"
             )
         if self.patience and not self.validate_every:
             raise ValueError("patience counts validations: set validate_every as well")

@@ -12,7 +12,7 @@ import yaml
 
 from sdabn_cli.choices import spec_to_mapping
 from sdabn_cli.errors import SdabnError, did_you_mean
-from sdabn_cli.recipe import GROUPS, Recipe, group_of, validate
+from sdabn_cli.recipe import GROUPS, MOMENTUM, Recipe, group_of, validate
 
 DEFAULT_RECIPE = "scenes/quickstart"
 
@@ -166,7 +166,22 @@ def read_resolved(path: Path) -> Recipe:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
         raise SdabnError(f"{path} is not readable: {error}") from error
-    return validate(content if isinstance(content, dict) else {}, source=str(path))
+    content = content if isinstance(content, dict) else {}
+    _drop_idle_momentum(content)
+    return validate(content, source=str(path))
+
+
+def _drop_idle_momentum(content: dict[str, Any]) -> None:
+    """Forget what had no effect: there are runs from before momentum beside Adam was refused."""
+    groups = [(content.get(group), {}) for group in GROUPS]
+    stages = content.get("stages")
+    if isinstance(stages, dict):
+        groups += [(own, content.get(group_of(str(name)))) for name, own in stages.items()]
+    for settings, above in groups:
+        if isinstance(settings, dict) and isinstance(above, dict):
+            every = above | settings
+            if every.get("optimizer", "sgd") != "sgd" and "momentum" in every:
+                settings["momentum"] = MOMENTUM
 
 
 def dump(recipe: Recipe) -> str:

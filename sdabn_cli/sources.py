@@ -47,13 +47,14 @@ def find(name: str | Path, *, units: int | None = None) -> Source:
     """Find a model without reading or downloading its weights.
 
     Args:
-        name: A registered name, a model or run directory, or ``hf:owner/name[@revision]``.
+        name: A registered name, a model or run directory, or ``hf:owner/name[@revision]``; a
+            ``Path`` is always a directory, also where a model of its name is installed.
         units: Only the first units are wanted; None wants all.
 
     Raises:
         SdabnError: If there is none, its description is damaged, or it has fewer units.
     """
-    source = _locate(str(name))
+    source = _at(name) if isinstance(name, Path) else _locate(name)
     count = len(source.description.units)
     if units is not None and not 1 <= units <= count:
         raise SdabnError(
@@ -63,7 +64,21 @@ def find(name: str | Path, *, units: int | None = None) -> Source:
     return replace(source, description=source.description.first(units))
 
 
+def as_name(directory: Path) -> str:
+    """What a directory is found by, also where a model of its name is installed."""
+    text = str(directory)
+    return f"./{text}" if registry.is_registered("model", text) else text
+
+
+def _at(directory: Path) -> Source:
+    found = _directory(str(directory))
+    return Source(as_name(directory), found, read_description(found))
+
+
 def _locate(name: str) -> Source:
+    if registry.is_registered("model", name):  # before a folder that happens to have the name
+        installed = registry.model_directory(name)
+        return Source(name, installed, read_description(installed))
     if hub.is_on_hub(name):
         commit, path = hub.find(name, DESCRIPTION)
         return Source(str(commit), path.parent, read_description(path.parent), commit)
@@ -73,8 +88,6 @@ def _locate(name: str) -> Source:
 
 def _directory(name: str) -> Path:
     """Directory of a model on this machine."""
-    if registry.is_registered("model", name):  # before a folder that happens to have the name
-        return registry.model_directory(name)
     path = Path(name)
     try:
         found = [p for p in (path, path / "model") if (p / DESCRIPTION).is_file()]

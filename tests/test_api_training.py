@@ -8,7 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from fixtures_cli import SHIPPED_MODEL, files, sdabn
+from PIL import Image
 
 import sdabn_cli
 from sdabn_plugins.scenes import draw_scene
@@ -100,6 +102,21 @@ def test_a_loaded_model_is_measured_as_by_its_name(model, directory, camvid_tree
     assert loaded["model"] == str(directory)
     assert [unit["unit"] for unit in loaded["units"]] == [1, 2]
     assert loaded["noisy"]["psnr"] == pytest.approx(20.17, abs=0.3)
+
+
+def test_grey_images_are_measured_with_one_noise_for_all_three_channels(model, camvid_tree):
+    how = {"dataset": "camvid", "data": camvid_tree, "noise": "gaussian:sigma=20"}
+    with torch.no_grad():  # the mean of the colours takes independent noise away
+        model.cascade.units[0].denoiser.conv.weight.zero_()[:, :3, 1, 1] = 1 / 3
+    for path in (camvid_tree / "val").iterdir():
+        Image.fromarray(np.full((90, 120, 3), 128, np.uint8)).save(path)
+        labels = path.parent.with_name("valannot") / path.name
+        Image.fromarray(np.zeros((90, 120), np.uint8)).save(labels)
+
+    measured = sdabn_cli.evaluate(model, **how)
+
+    assert measured["noisy"]["psnr"] == pytest.approx(22.1, abs=0.2)
+    assert measured["units"][0]["psnr"] == pytest.approx(measured["noisy"]["psnr"], abs=0.1)
 
 
 def test_what_does_not_go_with_a_loaded_model_is_refused(model, camvid_tree):

@@ -15,7 +15,7 @@ import pytest
 from fixtures_cli import SHIPPED_MODEL, assert_refused, files, flat, save_model, save_picture, sdabn
 from test_cli import modules_after
 
-from sdabn_cli import networks
+from sdabn_cli import networks, sources
 from sdabn_cli.model import Description, save
 from sdabn_plugins.camvid import CLASSES, PALETTE
 
@@ -89,6 +89,17 @@ def test_an_installed_model_comes_before_a_folder_of_its_name(register, model):
     assert shown("mine")["directory"] == str(model)
     assert shown("runs/mine")["directory"] == "runs/mine"
     assert_refused(sdabn("models", "show", "./mine"), "holds no finished cascade")
+
+
+def test_a_path_is_a_directory_also_where_a_model_of_its_name_is_installed(register, tmp_path):
+    register("mine")
+    save_model(Path("mine"), units=1)
+
+    found = sources.find(Path("mine"))
+
+    assert found.directory == Path("mine")
+    assert sources.find(found.name).directory == Path("mine")
+    assert sources.find("mine").directory != Path("mine")
 
 
 @pytest.mark.parametrize(

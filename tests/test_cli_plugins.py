@@ -159,8 +159,9 @@ def test_check_exits_with_1_and_the_reason_where_it_is_broken(third_party):
     assert "of 8 checks failed." in result.stderr
 
 
-def test_check_of_a_plugin_that_does_not_load_fails_without_a_traceback(third_party):
-    third_party("odd-dist", "[sdabn.noises]\nodd = odd_noise:build\n", odd_noise="raise OSError(5)")
+@pytest.mark.parametrize("group", ["noises", "datasets"])
+def test_check_of_a_plugin_that_does_not_load_fails_without_a_traceback(third_party, group):
+    third_party("odd-dist", f"[sdabn.{group}]\nodd = odd:build\n", odd="raise OSError(5)")
 
     result = sdabn("plugins", "check", "odd", "--json")
 

@@ -154,7 +154,11 @@ def test_every_key_of_a_stage_arrives(group, stage, settings, left_out):
         ("segment", {"accumulate": 3}, "a batch_size of 2 cannot be cut into 3 equal parts"),
         ("segment", {"patience": 3}, "patience counts validations: set validate_every as well"),
         ("denoise", {"loss": "psnr", "semantic_weight": 0.5}, "it needs loss: squared"),
-        ("segment", {"optimizer": "muon", "momentum": 0.8}, "0.8 is for sgd; muon has its own"),
+        (
+            "segment",
+            {"optimizer": "muon", "momentum": 0.8},
+            "0.8 is for sgd; muon has its own",
+        ),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(group, change, message):

@@ -116,6 +116,21 @@ PUBLISHED = {
                     "turns": True},
     },
 }  # fmt: skip
+
+
+def test_runs_keep_a_momentum_that_had_no_effect_out_of_the_way(tmp_path):
+    resolved = yaml.safe_load(recipefiles.dump(recipefiles.load("scenes/quickstart")))
+    resolved["segment"] |= {"optimizer": "adamw", "momentum": 0.95}
+    resolved["denoise"] |= {"optimizer": "sgd", "momentum": 0.8}
+    resolved["stages"]["d2"] = {"optimizer": "muon"}
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(resolved))
+
+    found = recipefiles.read_resolved(tmp_path / "recipe.yaml")
+
+    assert found.segment.momentum == 0.9
+    assert [found.for_stage(Stage.parse(name)).momentum for name in ("d1", "d2")] == [0.8, 0.9]
+
+
 OF_SEGMENTERS = {"optimizer": "sgd", "learning_rate": 0.03, "momentum": 0.9, "weight_decay": 5e-4,
                  "power": 0.9, "final_learning_rate": 0, "flip": True}  # fmt: skip
 OF_DENOISERS = {"optimizer": "adam", "learning_rate": 1e-3, "final_learning_rate": 1e-4,

@@ -59,8 +59,13 @@ def save(
     if (output / DESCRIPTION).exists():
         raise SdabnError(f"{output} holds a model already.", "Give a new directory.")
     export.require(format)
-    told = {"model": str(output), "format": format, "dry_run": dry_run, "source": given.name,
-            "units": len(given.description.units)}  # fmt: skip
+    told = {
+        "model": sources.as_name(output),
+        "format": format,
+        "dry_run": dry_run,
+        "source": given.name,
+        "units": len(given.description.units),
+    }
     if format == "sdabn":
         # In memory, networks that share a file may have been trained apart.
         own = given.description.apart() if isinstance(given, LoadedModel) else given.description

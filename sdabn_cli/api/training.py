@@ -99,9 +99,10 @@ def train_cascade(
         SdabnError: As ``train_stage``.
         Stopped: As ``train_stage``.
     """
-    settings, directory = _prepare(recipe, run, data, overrides, units, dry_run=dry_run)
+    texts = texts_of(overrides)
+    settings, directory = _prepare(recipe, run, data, texts, units, dry_run=dry_run)
     todo = stages(settings.units)
-    _check_stages(texts_of(overrides), todo)
+    _check_stages(texts, todo)
     compute = choose(device, settings.precision)
     if not dry_run:
         _train(settings, directory, compute, todo, progress=progress)

@@ -120,7 +120,7 @@ def evaluate_model(
         raise failed
 
 
-def _name(model: str | None, run: Path | None, stage: str | None) -> str:
+def _name(model: str | None, run: Path | None, stage: str | None) -> str | Path:
     """Name of the model to measure, or of the run directory that holds one."""
     from sdabn_cli.errors import SdabnError
 
@@ -130,7 +130,7 @@ def _name(model: str | None, run: Path | None, stage: str | None) -> str:
         raise SdabnError("--stage needs --run.", "A model has whole units only: use --units.")
     if run and not run.is_dir():
         raise SdabnError(f"There is no run directory {run}.", "Train one with: sdabn cascade")
-    return str(run) if run else pinned(model or DEFAULT_MODEL)
+    return run or pinned(model or DEFAULT_MODEL)
 
 
 def _show_plan(measured: dict[str, Any], title: str, *, alone: bool) -> None:

@@ -130,8 +130,13 @@ def check_plugin(
     failed, skipped = (
         sum(result["state"] == state for result in results) for state in ("failed", "skipped")
     )
-    checks_data = any(result["kind"] == "dataset" for result in results)
-    lacks_data = checks_data and data is None and datasets.reads_root(plain)
+    # What does not even load has failed, and is not asked what it reads.
+    lacks_data = (
+        not failed
+        and data is None
+        and any(result["kind"] == "dataset" for result in results)
+        and datasets.reads_root(plain)
+    )
     if json:
         emit({"name": name, "passed": failed == 0, "checks": results})
     else:
@@ -143,11 +148,8 @@ def check_plugin(
 def _verdict(results: list[dict[str, Any]], failed: int, skipped: int, *, lacks_data: bool) -> str:
     number = len(results)
     if failed:
-        kept = f"{failed} of {number} checks failed."
-    elif lacks_data and skipped:
-        kept = "Nothing failed."
-    else:
-        kept = "The contract is kept."
+        return f"{failed} of {number} checks failed." + (f" {skipped} skipped." if skipped else "")
+    kept = "Nothing failed." if lacks_data and skipped else "The contract is kept."
     if not skipped:
         return kept
     why = "need --data DIR" if lacks_data else "do not apply, see above"

@@ -29,7 +29,7 @@ def counted(number: int, what: str) -> str:
 
 
 def as_printed(figure: float, *, digits: int = 2, sign: str = "") -> str:
-    """A figure of the paper with as many digits as it was printed with."""
+    """A figure of the paper with so many digits, and one more where it has it."""
     exact = f"{figure:{sign}.{digits + 1}f}"
     return exact.removesuffix("0")
 
