@@ -18,9 +18,11 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sdabn_cli import training
 from sdabn_cli.changes import decisive_settings, obeys_validation
+from sdabn_cli.choices import Settings
 from sdabn_cli.device import Compute
 from sdabn_cli.errors import SdabnError
 from sdabn_cli.files import write_atomically
@@ -214,19 +216,26 @@ class Campaign:
 
     @property
     def _clean(self) -> StageDirectory:
-        """The clean segmenter of all noises, in a directory named after what decides it."""
+        """The clean segmenter of all noises, in a directory named after what decides it.
+
+        Settings that have their defaults are left out, so that the name stays as it is when
+        another version knows more of them.
+        """
         recipe = self.base
-        stage = decisive_settings(recipe, CLEAN)
-        if not stage["ema"]:
-            del stage["ema"]  # it is what was trained before there were averages
-        decisive = {
-            "data": recipe.data.model_dump(mode="json", exclude={"root", "workers", "cache_mb"}),
-            "segmenter": recipe.segmenter.model_dump(mode="json"),
+        decisive = decisive_settings(recipe, CLEAN)
+        told = {
+            "data": _told(recipe.data, exclude={"root", "workers", "cache_mb"}),
+            "segmenter": _told(recipe.segmenter),
             "precision": recipe.precision,
-            "stage": stage,
+            "stage": _told(recipe.for_stage(CLEAN), include=set(decisive)),
         }
-        digest = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:8]
+        digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:8]
         return StageDirectory(self.path / f"clean-{digest}" / CLEAN.id)
+
+
+def _told(settings: Settings, **which: set[str]) -> dict[str, Any]:
+    """Settings that differ from their defaults, as plain values."""
+    return settings.model_dump(mode="json", exclude_defaults=True, **which)
 
 
 def _read_data(folder: Path) -> dict[str, str]:
