@@ -157,8 +157,7 @@ def test_other_data_of_the_same_names_is_measured_anew(reproduced, camvid_tree):
         return [row["segmented"]["here"]["miou"] for row in told["tables"][0]["rows"]]
 
     once = mious()
-    labels = sorted((camvid_tree / "valannot").glob("*.png"))[0]
-    save(labels, 3, size=(44, 60))
+    _change_validation(camvid_tree, 3)
 
     again = mious()
 
@@ -166,18 +165,45 @@ def test_other_data_of_the_same_names_is_measured_anew(reproduced, camvid_tree):
     assert again == mious()
 
 
-@pytest.mark.parametrize("settings", [(), ("--set", "segment.finish_with=best")])
-def test_another_validation_split_matters_where_stages_obey_it(reproduced, camvid_tree, settings):
+@pytest.mark.parametrize(
+    ("settings", "matters"),
+    [((), False), (("--set", "segment.finish_with=best"), True),
+     (("--set", "denoise.finish_with=best"), False)],
+)  # fmt: skip
+def test_another_validation_split_matters_where_stages_obey_it(
+    reproduced, camvid_tree, settings, matters
+):
     reproduced("figure2", *settings)
-    labels = sorted((camvid_tree / "valannot").glob("*.png"))[0]
-    save(labels, 3, size=(44, 60))
+    _change_validation(camvid_tree, 3)
 
     again = reproduced("figure2", *settings, "--dry-run")
 
-    if settings:
+    if matters:
         assert_refused(again, "holds trainings on other data")
     else:
         assert "0 stages are to be trained" in again.stderr
+
+
+def test_stages_that_come_later_and_obey_the_validation_split_are_held_to_it(
+    reproduced, camvid_tree
+):
+    asked = ("table1", "--set", "denoise.finish_with=best")
+    reproduced("figure2", *asked[1:])
+    _change_validation(camvid_tree, 3)
+
+    later = reproduced(*asked)
+    same = reproduced(*asked, "--dry-run")
+    _change_validation(camvid_tree, 4)
+    changed = reproduced(*asked, "--dry-run")
+
+    assert later.exit_code == 0, later.stderr
+    assert "0 stages are to be trained" in same.stderr
+    assert_refused(changed, "holds trainings on other data", "tells val")
+
+
+def _change_validation(tree: Path, label: int) -> None:
+    """Give the first validation image one label everywhere."""
+    save(sorted((tree / "valannot").glob("*.png"))[0], label, size=(44, 60))
 
 
 def test_stages_trained_on_other_data_are_not_taken(reproduced, camvid_tree, tmp_path):

@@ -10,6 +10,7 @@ which data they have seen; trainings on other data are not taken for them.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
@@ -27,7 +28,7 @@ from sdabn_cli.device import Compute
 from sdabn_cli.errors import SdabnError
 from sdabn_cli.files import write_atomically
 from sdabn_cli.job import Watcher
-from sdabn_cli.recipe import Recipe
+from sdabn_cli.recipe import Recipe, StageSettings
 from sdabn_cli.reproduction.systems import FIRST, SYSTEMS, Point, System, changed
 from sdabn_cli.runs import Run, StageDirectory
 from sdabn_cli.schedule import Stage
@@ -91,7 +92,7 @@ class Campaign:
         ]
 
     def _is_missing(self, system: System, stage: Stage) -> bool:
-        if stage.id in system.shares or (stage.kind == "denoise" and not system.is_trained):
+        if stage.id in system.shares or not system.trains(stage):
             return False  # it is the first system's, or there is nothing to train
         if system.name == FIRST and stage == CLEAN and self._clean.status == "finished":
             return False
@@ -113,7 +114,7 @@ class Campaign:
                 self.run_of(system).check_recipe(self.recipe_of(system))
             except SdabnError as error:
                 raise SdabnError(error.problem, ELSEWHERE) from error
-        for folder, decisive in self._seen(data).items():
+        for folder, decisive in self._seen(data, self._begun()).items():
             known = _read_data(folder)
             for split, digest in decisive.items():
                 if known.get(split, digest) != digest:
@@ -148,7 +149,7 @@ class Campaign:
         for system, stages in self.stages(points).items():
             self._train(system, stages, data, compute, watching)
         if compute.processes.is_main:
-            self._record(data)
+            self._record(data, self._begun())
 
     def _train(
         self,
@@ -167,7 +168,8 @@ class Campaign:
             training.opened(recipe, run, compute, watcher) as prepared,
         ):
             if compute.processes.is_main:
-                self._record(data)
+                awaited = [recipe.for_stage(s) for s in stages if SYSTEMS[system].trains(s)]
+                self._record(data, [*self._begun(), *awaited])
             for stage in stages:
                 if compute.processes.is_main:
                     self._take(stage, system, shared)
@@ -176,29 +178,49 @@ class Campaign:
                 if compute.processes.is_main and system == FIRST and stage == CLEAN:
                     copy_stage(run.stage(stage), self._clean)
 
-    def _record(self, data: Mapping[str, str]) -> None:
-        """Say which data the stages have seen; what older versions have trained says nothing."""
-        for folder, decisive in self._seen(data).items():
+    def _record(self, data: Mapping[str, str], settings: list[StageSettings]) -> None:
+        """Say which data the stages have seen; what older versions have trained says nothing.
+
+        Call ``check`` first: what a record says otherwise, no stage has seen.
+        """
+        for folder, decisive in self._seen(data, settings).items():
             known = _read_data(folder)
-            if not decisive.keys() <= known.keys():
-                text = json.dumps(decisive | known)
+            if not decisive.items() <= known.items():
+                text = json.dumps(known | decisive)
                 write_atomically(folder / DATA, lambda file, text=text: file.write(text.encode()))
 
-    def _seen(self, data: Mapping[str, str]) -> dict[Path, dict[str, str]]:
-        """Directories of stages, with the digests of the splits that decide their weights."""
-        stages = [Stage.parse(name) for name in self.base.stages]
-        every = [self.base.segment, self.base.denoise, *map(self.base.for_stage, stages)]
+    def _begun(self) -> list[StageSettings]:
+        """Settings of the stages that are trained or begun with this noise, in every system."""
+        found: list[StageSettings] = []
+        for system in SYSTEMS.values():
+            run = self.run_of(system.name)
+            # What cannot be read is refused where its own system is asked for.
+            with contextlib.suppress(SdabnError, OSError):
+                if run.has_recipe():
+                    recipe = run.read_recipe()
+                    found += [recipe.for_stage(s) for s in run.begun() if system.trains(s)]
+        return found
+
+    def _seen(
+        self, data: Mapping[str, str], settings: list[StageSettings]
+    ) -> dict[Path, dict[str, str]]:
+        """Directories of stages, with the digests of the splits that decide their weights.
+
+        Args:
+            data: Digests of the splits ``train`` and ``val``.
+            settings: Those of the stages with this noise.
+        """
         deciding = {
             self._clean.path.parent: [self.base.for_stage(CLEAN)],
-            self.path / file_name(self.noise): every,
+            self.path / file_name(self.noise): settings,
         }
         return {
             folder: {
                 split: digest
                 for split, digest in data.items()
-                if split == "train" or any(map(obeys_validation, settings))
+                if split == "train" or any(map(obeys_validation, several))
             }
-            for folder, settings in deciding.items()
+            for folder, several in deciding.items()
         }
 
     @property

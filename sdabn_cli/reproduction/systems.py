@@ -29,6 +29,10 @@ class System:
     shares: tuple[str, ...] = ()
     is_trained: bool = True
 
+    def trains(self, stage: Stage) -> bool:
+        """Whether a stage of it has anything to train."""
+        return stage.kind != "denoise" or self.is_trained
+
 
 #: The system whose stages others share.
 FIRST = "sdb"
