@@ -83,6 +83,10 @@ def test_a_noise_written_otherwise_is_the_same(reproduced):
         "gaussian:clip=true,sigma=8",
         "gaussian:sigma=8.,clip=true",
         "gaussian:sigma=8,clip=1,quantize=no",
+        "gaussian:sigma=8..8.0,clip=yes",
+        "gaussian:sigma=50..50",
+        "sdabn/gaussian",
+        "SDABN/gaussian:sigma=50",
         "gaussian",
         "gaussian:clip=false",
         "poisson:peak=255.0",
@@ -93,8 +97,7 @@ def test_a_noise_written_otherwise_is_the_same(reproduced):
     todo = json.loads(reproduced("table1", *given, "--dry-run", "--json").stdout)["missing"]
 
     assert {stage["noise"] for stage in todo} == {
-        "gaussian:sigma=50", "gaussian:sigma=5..7", "gaussian:clip=true,sigma=8",
-        "gaussian:clip=1,sigma=8", "poisson",
+        "gaussian:sigma=50", "gaussian:sigma=5..7", "gaussian:clip=true,sigma=8", "poisson",
     }  # fmt: skip
 
 
@@ -110,6 +113,36 @@ def test_a_text_of_a_noise_that_looks_like_a_number_is_left_alone(reproduced, th
     )["missing"]
 
     assert {stage["noise"] for stage in todo} == {"own:file=007,times=2"}
+
+
+def test_noises_of_one_name_are_told_apart_by_their_distributions(reproduced, third_party):
+    source = "def build():\n    return lambda clean, generator: clean\n"
+    for name, registered in (("own-dist", ("gaussian", "own", "alone")), ("other-dist", ("own",))):
+        module = name.replace("-", "_")
+        lines = "\n".join(f"{each} = {module}:build" for each in registered)
+        third_party(name, f"[sdabn.noises]\n{lines}\n", **{module: source})
+    noises = ("own-dist/gaussian", "Own_Dist/gaussian", "sdabn/gaussian", "gaussian",
+              "own-dist/own", "other-dist/own", "own-dist/alone", "alone")  # fmt: skip
+    given = [part for noise in noises for part in ("--noise", noise)]
+
+    todo = json.loads(reproduced("table1", *given, "--dry-run", "--json").stdout)["missing"]
+
+    assert {stage["noise"] for stage in todo} == {
+        "own-dist/gaussian", "gaussian:sigma=50", "own-dist/own", "other-dist/own", "alone",
+    }  # fmt: skip
+
+
+def test_numbers_of_a_noise_keep_all_their_digits(reproduced, third_party):
+    source = (
+        "def build(*, key: int = 1, level: float = 1.0, times: int | str = 1):\n"
+        "    return lambda clean, generator: clean\n"
+    )
+    third_party("own-dist", "[sdabn.noises]\nown = own_noise:build\n", own_noise=source)
+    given = "own:key=1234567890123456789,level=0.12345678901234566,times=1..1234567890123456789"
+
+    todo = json.loads(reproduced("table1", "--noise", given, "--dry-run", "--json").stdout)
+
+    assert {stage["noise"] for stage in todo["missing"]} == {given}
 
 
 def test_what_was_measured_is_read_again_until_its_weights_change(reproduced):
