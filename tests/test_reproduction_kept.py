@@ -166,18 +166,25 @@ def test_what_was_measured_is_read_again_until_its_weights_change(reproduced):
     assert back["tables"] == again["tables"]  # kept beside the figures of one image
 
 
-def test_whoever_stops_a_measuring_is_told_what_is_kept(reproduced, third_party):
+@pytest.mark.parametrize("stops_in", ["planning", "measuring", "the report"])
+def test_whoever_stops_it_is_told_what_is_kept(reproduced, third_party, stops_in):
     source = (
+        "from pathlib import Path\n"
         "def build():\n"
         "    def stops(clean, generator):\n"
-        "        if clean.shape[-2:] == (44, 60):  # a whole image\n"
+        "        sizes = Path('stop').read_text() if Path('stop').exists() else ''\n"
+        "        if sizes == 'any' or (sizes and clean.shape[-2:] == (44, 60)):  # a whole image\n"
         "            raise KeyboardInterrupt\n"
         "        return clean\n"
         "    return stops\n"
     )
     third_party("own-dist", "[sdabn.noises]\nown = own_noise:build\n", own_noise=source)
+    asked = ("table1", "--noise", "own", "--report", "made.html")
+    if stops_in == "the report":
+        assert reproduced(*asked).exit_code == 0
+    Path("stop").write_text("any" if stops_in == "planning" else "whole")
 
-    stopped = reproduced("table1", "--noise", "own")
+    stopped = reproduced(*asked)
 
     assert stopped.exit_code == 130
     assert flat("What is trained and measured is kept: the same command") in flat(stopped.stderr)

@@ -93,41 +93,50 @@ def reproduce(
     check_report_images(ctx, report)
     if report is not None:
         check_target(report)
-    planned = planning.plan(
-        table,
-        dataset=dataset,
-        data=data,
-        budget=budget,
-        recipe_name=recipe,
-        overrides=overrides or (),
-        noises=noise or (),
-        seeds=seeds,
-        run=run,
-        protocol=protocol,
-        limit=limit,
-        without=without or (),
-        device=device,
-        precision=precision,
-    )
-    if markdown is not None:
-        pages.check_target(markdown, planned.table.name, planned.dataset)
-    if dry_run:
-        _show_plan(planned, report, markdown, as_json=json)
-        return
-    try:
+    with _stoppable():
+        planned = planning.plan(
+            table,
+            dataset=dataset,
+            data=data,
+            budget=budget,
+            recipe_name=recipe,
+            overrides=overrides or (),
+            noises=noise or (),
+            seeds=seeds,
+            run=run,
+            protocol=protocol,
+            limit=limit,
+            without=without or (),
+            device=device,
+            precision=precision,
+        )
+        if markdown is not None:
+            pages.check_target(markdown, planned.table.name, planned.dataset)
+        if dry_run:
+            _show_plan(planned, report, markdown, as_json=json)
+            return
         result = reproducing.reproduce(planned, TrainingDisplay, _bar)
-    except KeyboardInterrupt as error:  # while it measures; trainings save their state themselves
+        if json:
+            emit(result | _told_of(report, markdown))
+        _show(result)  # first: a file that cannot be written takes nothing away
+        if markdown is not None and planned.compute.processes.is_main:
+            pages.put(markdown, result, command_line(ctx))
+            say(f"Markdown: {markdown}")
+        if report:
+            _write_report(report, planned, result, report_images, command_line(ctx))
+            say(f"Report: {report}")
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Say what is kept at Ctrl-C; trainings save their state and say so themselves."""
+    from sdabn_cli.console import say
+
+    try:
+        yield
+    except KeyboardInterrupt as error:
         say("Stopped. What is trained and measured is kept: the same command goes on from there.")
         raise typer.Exit(130) from error
-    if json:
-        emit(result | _told_of(report, markdown))
-    _show(result)  # first: a file that cannot be written takes nothing away
-    if markdown is not None and planned.compute.processes.is_main:
-        pages.put(markdown, result, command_line(ctx))
-        say(f"Markdown: {markdown}")
-    if report:
-        _write_report(report, planned, result, report_images, command_line(ctx))
-        say(f"Report: {report}")
 
 
 def _show_plan(planned: Plan, report: Path | None, markdown: Path | None, *, as_json: bool) -> None:
