@@ -29,22 +29,20 @@ PAPERS_SEGMENTER, PAPERS_VARIANT = "hrnet", "w18_small_v2"
 
 
 def check_without(table: Table, without: Sequence[str]) -> None:
-    """Refuse to leave out a system that is not there, or all of a table.
+    """Refuse to leave out a system that does not exist, or all of a table.
 
     Raises:
         SdabnError: With the nearest match, or the systems of the table.
     """
-    systems = [[Point.parse(point).system for point in row.points] for row in table.rows]
-    named = dict.fromkeys(system for row in systems for system in row)
-    listed = f"Its systems are: {', '.join(named)}."
     for system in without:
         if system not in SYSTEMS:
             raise SdabnError(f"There is no system {system!r}.", did_you_mean(system, SYSTEMS))
-        if system not in named:
-            raise SdabnError(f"{table.name} has no system {system} to leave out.", listed)
+    systems = [[Point.parse(point).system for point in row.points] for row in table.rows]
     if all(set(row) & set(without) for row in systems):
+        named = dict.fromkeys(system for row in systems for system in row)
         raise SdabnError(
-            f"Without {' and '.join(without)} nothing of {table.name} is left.", listed
+            f"Without {' and '.join(without)} nothing of {table.name} is left.",
+            f"Its systems are: {', '.join(named)}.",
         )
 
 
