@@ -27,7 +27,7 @@ from sdabn_cli.console import progress, show_table
 
 def main() -> None:
     options = arguments()
-    pairs = found(options.directory, options.noisy, options.clean)[: options.limit]
+    pairs = spread(found(options.directory, options.noisy, options.clean), options.limit)
     model = sdabn_cli.load(options.model, images=len(pairs), device=options.device)
     figures: dict[str, list[list[float]]] = defaultdict(list)
     with progress() as bar:
@@ -47,23 +47,33 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--model", default="street", help="what sdabn run --model takes")
     parser.add_argument("--noisy", default="_real", help="how names of photographs end")
     parser.add_argument("--clean", default="_mean", help="how names of their references end")
-    parser.add_argument("--limit", type=int, help="the first so many pairs")
+    parser.add_argument("--limit", type=int, help="this many pairs, evenly spaced")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     return parser.parse_args()
 
 
 def found(directory: Path, noisy: str, clean: str) -> list[tuple[Path, Path]]:
     """Every photograph with its reference, in the order of their names."""
-    photographs = sorted(path for path in directory.iterdir() if path.stem.endswith(noisy))
+    photographs = sorted(path for path in directory.glob("*") if path.stem.endswith(noisy))
     if not photographs:
         raise SystemExit(f"{directory} holds no file whose name ends with {noisy}.")
-    return [(path, path.with_stem(path.stem.removesuffix(noisy) + clean)) for path in photographs]
+    pairs = [(path, path.with_stem(path.stem.removesuffix(noisy) + clean)) for path in photographs]
+    lacking = [truth for _, truth in pairs if not truth.is_file()]
+    if lacking:
+        raise SystemExit(f"{lacking[0]} is missing: the reference of a photograph.")
+    return pairs
+
+
+def spread(pairs: list[tuple[Path, Path]], limit: int | None) -> list[tuple[Path, Path]]:
+    """At most ``limit`` of the pairs, evenly spaced."""
+    count = min(limit or len(pairs), len(pairs))
+    return [pairs[number * len(pairs) // count] for number in range(count)]
 
 
 def psnr(image: np.ndarray, truth: np.ndarray) -> float:
     """Of two images of 8 bits, in dB."""
     error = np.mean((image.astype(np.float64) - truth) ** 2)
-    return float(10 * np.log10(255**2 / error))
+    return float(10 * np.log10(255**2 / error)) if error else float("inf")
 
 
 def show(figures: dict[str, list[list[float]]], model: sdabn_cli.LoadedModel) -> None:

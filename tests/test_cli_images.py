@@ -246,9 +246,12 @@ def test_a_model_is_found_in_its_run_directory(tmp_path, model):
 
 
 @pytest.mark.skipif(not SHIPPED_MODEL.is_file(), reason="the model street has no weights yet")
-def test_the_model_that_comes_with_sdabn_is_the_default_and_removes_noise():
-    drawn, _ = draw_scene(11, width=240, height=180)
-    Image.fromarray(drawn).save("a.png")
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_the_model_that_comes_with_sdabn_is_the_default_and_removes_noise(mode):
+    scene, _ = draw_scene(11, width=240, height=180)
+    image = Image.fromarray(scene).convert(mode)
+    image.save("a.png")
+    drawn = np.asarray(image)
 
     result = sdabn("run", "a.png", "--add-noise", "gaussian:sigma=50", "-o", "out", "--json")
 
@@ -257,6 +260,7 @@ def test_the_model_that_comes_with_sdabn_is_the_default_and_removes_noise():
     psnr = said["images"][0]["psnr"]
     assert said["model"] == "street"
     assert min(psnr["units"]) > psnr["noisy"] + 9
+    assert psnr["units"][2] > psnr["units"][0]
     denoised = np.asarray(Image.open("out/a.denoised.png")).astype(float)
     for edge in (np.s_[0], np.s_[-1], np.s_[:, 0], np.s_[:, -1]):
         assert abs(denoised[edge].mean() - drawn[edge].mean()) < 12, "a frame shows"
