@@ -25,14 +25,6 @@ from sdabn_cli.commands.options import (
 )
 from sdabn_cli.commands.pinning import pinned
 
-COLUMNS = {
-    "psnr": "PSNR (dB)",
-    "ssim": "SSIM",
-    "miou": "mIoU (%)",
-    "pixel_accuracy": "pixel acc. (%)",
-    "mean_accuracy": "mean acc. (%)",
-}
-
 
 @app.command("evaluate", rich_help_panel=TRAIN)
 def evaluate_model(
@@ -146,15 +138,18 @@ def _show_plan(measured: dict[str, Any], title: str, *, alone: bool) -> None:
 def _show(measured: dict[str, Any], title: str, *, alone: bool) -> None:
     """Show the figures; the clean segmenter s0, measured alone, is no unit."""
     from sdabn_cli.console import say, show_table
+    from sdabn_cli.report.words import METRICS
+
+    def cells(figures: dict[str, Any]) -> list[str]:
+        return [metric.written(figures.get(key)) for key, metric in METRICS.items()]
 
     rows = []
     if measured["noisy"]:
-        noisy = measured["noisy"]
-        rows.append(["noisy image", *(_format(noisy.get(key), key) for key in COLUMNS)])
+        rows.append(["noisy image", *cells(measured["noisy"])])
     for unit in measured["units"]:
         name = "s0" if alone else f"unit {unit['unit']}"
-        rows.append([name, *(_format(unit[key], key) for key in COLUMNS)])
-    show_table(title, ["", *COLUMNS.values()], rows)
+        rows.append([name, *cells(unit)])
+    show_table(title, ["", *(metric.heading for metric in METRICS.values())], rows)
     say(_protocol(measured))
     if "report" in measured:
         say(f"Report: {measured['report']}")
@@ -163,9 +158,3 @@ def _show(measured: dict[str, Any], title: str, *, alone: bool) -> None:
 def _protocol(measured: dict[str, Any]) -> str:
     protocol = ", ".join(f"{k} {v}" for k, v in measured["protocol"].items())
     return f"{measured['images']} images; {protocol}"
-
-
-def _format(value: float | None, key: str) -> str:
-    if value is None:
-        return "-"
-    return f"{value:.4f}" if key == "ssim" else f"{value:.2f}"

@@ -20,18 +20,13 @@ from sdabn_cli.report.content import (
     Table,
 )
 from sdabn_cli.report.figures import is_known
+from sdabn_cli.report.words import METRICS
 
-#: Figures of a unit: heading and decimals.
-COLUMNS = {
-    "psnr": Column("PSNR (dB)"),
-    "ssim": Column("SSIM", 4),
-    "miou": Column("mIoU (%)"),
-    "pixel_accuracy": Column("Pixel acc. (%)"),
-    "mean_accuracy": Column("Mean acc. (%)"),
-}
+#: Columns of figures.
+COLUMNS = {key: Column(metric.heading, metric.digits) for key, metric in METRICS.items()}
 
-#: What has curves: its unit, and the least extent of the axis; less is no difference to look at.
-CURVES = {"psnr": ("PSNR", "dB", 0.5), "miou": ("mIoU", "%", 5.0)}
+#: What has curves: the least extent of the axis; less is no difference to look at.
+CURVES = {"psnr": 0.5, "miou": 5.0}
 
 
 def page(
@@ -123,8 +118,9 @@ def curve(key: str, points: Sequence[tuple[float, float | None]]) -> LineChart |
     """
     if len([value for _, value in points if is_known(value)]) < 2:
         return None
-    name, unit, span = CURVES[key]
-    return LineChart(f"{name} over units", "unit", unit, [Series(name, points)], span)
+    metric = METRICS[key]
+    lines = [Series(metric.name, points)]
+    return LineChart(f"{metric.name} over units", "unit", metric.unit, lines, CURVES[key])
 
 
 def class_bars(measured: Mapping[str, Any], notes: Sequence[str]) -> BarChart:

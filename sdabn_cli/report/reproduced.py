@@ -22,7 +22,7 @@ from sdabn_cli.report.content import (
 )
 from sdabn_cli.report.figures import MINUS
 from sdabn_cli.report.measured import COLUMNS, CURVES, protocol_words
-from sdabn_cli.report.words import cited, counted, difference, figures_of, protocol_of
+from sdabn_cli.report.words import METRICS, cited, counted, difference, figures_of, protocol_of
 
 #: Tables whose rows lie along an axis, and its name.
 AXES = {"table3": "units", "table6": "units", "figure2": "sigma"}
@@ -122,10 +122,10 @@ def _curves(told: Mapping[str, Any], each: Mapping[str, Any]) -> list[Block]:
         return []
     axis = AXES[told["table"]]
     charts: list[Block] = []
-    for key, (name, unit, span) in CURVES.items():
+    for key, span in CURVES.items():
         if lines := _lines(each["rows"], key):
-            series = _series(lines, axis)
-            charts.append(LineChart(f"{name} over {axis}", axis, unit, series, span))
+            metric, series = METRICS[key], _series(lines, axis)
+            charts.append(LineChart(f"{metric.name} over {axis}", axis, metric.unit, series, span))
     return charts
 
 

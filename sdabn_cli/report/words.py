@@ -1,10 +1,45 @@
-"""What a reproduction says in text, in Markdown and in its report alike."""
+"""What tables say in text, in Markdown and in reports alike."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from math import isfinite, nan
 from typing import Any
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How a figure of quality is written.
+
+    Attributes:
+        name: Its name.
+        unit: ``dB`` or ``%``; empty for none.
+        digits: After the decimal point.
+    """
+
+    name: str
+    unit: str = ""
+    digits: int = 2
+
+    @property
+    def heading(self) -> str:
+        """Name and unit, for the head of a column."""
+        return f"{self.name} ({self.unit})" if self.unit else self.name
+
+    def written(self, figure: float | None) -> str:
+        """A figure with its digits, without its unit; ``-`` where there is none."""
+        return "-" if figure is None else f"{figure:.{self.digits}f}"
+
+
+#: Figures of quality by their names in results, in the order of columns.
+METRICS = {
+    "psnr": Metric("PSNR", "dB"),
+    "ssim": Metric("SSIM", digits=4),
+    "miou": Metric("mIoU", "%"),
+    "pixel_accuracy": Metric("pixel acc.", "%"),
+    "mean_accuracy": Metric("mean acc.", "%"),
+}
 
 
 def difference(comparison: Mapping[str, Any], *, minus: str = "-") -> str:

@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sdabn_cli.report.words import as_printed, cited, counted, difference, figures_of, protocol_of
+from sdabn_cli.report.words import (
+    METRICS,
+    as_printed,
+    cited,
+    counted,
+    difference,
+    figures_of,
+    protocol_of,
+)
 
 __all__ = ["cited", "counted", "difference", "protocol", "protocol_of", "table"]
-
-COLUMNS = {"psnr": "PSNR", "ssim": "SSIM", "miou": "mIoU", "pixel_accuracy": "pixel acc.",
-           "mean_accuracy": "mean acc."}  # fmt: skip
 
 Row = Mapping[str, Any]
 """A line of a table, as ``sdabn reproduce --json`` prints it."""
@@ -22,10 +27,10 @@ def table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     Args:
         rows: Its lines; figures that none of them has are left out.
     """
-    metrics = [name for name in COLUMNS if any(name in figures_of(row, "here") for row in rows)]
+    metrics = [name for name in METRICS if any(name in figures_of(row, "here") for row in rows)]
     sized = any(row["parameters"] for row in rows)
     heads = ["", *(["parameters here (paper)"] if sized else [])]
-    heads += [f"{COLUMNS[name]} here (paper)" for name in metrics]
+    heads += [f"{METRICS[name].name} here (paper)" for name in metrics]
     cells = [
         [row["label"], *([_size(**row["parameters"])] if sized else []),
          *(_cell(row, name) for name in metrics)]
@@ -36,11 +41,10 @@ def table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
 
 def _cell(row: Row, name: str) -> str:
     here, paper = figures_of(row, "here").get(name), figures_of(row, "paper").get(name)
-    digits = 4 if name == "ssim" else 2
-    if here is None:
-        return "-"
-    told = "" if paper is None else f" ({as_printed(paper, digits=digits)})"
-    return f"{here:.{digits}f}{told}"
+    metric = METRICS[name]
+    if here is None or paper is None:
+        return metric.written(here)
+    return f"{metric.written(here)} ({as_printed(paper, digits=metric.digits)})"
 
 
 def _size(here: int, paper: int | None) -> str:
