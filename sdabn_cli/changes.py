@@ -61,8 +61,8 @@ def decisive_settings(recipe: Recipe, stage: Stage) -> dict[str, Any]:
     """Settings of a stage that decide its weights, as plain values."""
     settings = recipe.for_stage(stage)
     free = WATCHING_KEYS if obeys_validation(settings) else WATCHING_KEYS | JUDGING_KEYS
-    if stage.index == 1:
-        free = free | {"from_previous"}  # there is none
+    if stage.index <= 1:
+        free = free | {"from_previous", "from_first"}  # they have no choice
     return settings.model_dump(mode="json", exclude=free)
 
 

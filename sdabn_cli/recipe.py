@@ -114,6 +114,8 @@ class SegmentSettings(StageSettings):
     """Training of segmenters: cross-entropy."""
 
     class_weights: list[Annotated[float, Field(ge=0)]] | None = None
+    from_first: bool = False
+    """Start S_2, S_3 and so on from S_1, instead of each from the one before; S_1 cannot."""
 
 
 class DenoiseSettings(StageSettings):
@@ -190,11 +192,7 @@ class Recipe(Settings):
         for name in self.stages:
             try:
                 settings = self.for_stage(stage := Stage.parse(name))
-                asked = name == "d1" and "from_previous" in self.stages[name]
-                if asked and getattr(settings, "from_previous", False):
-                    problems.append(
-                        "stages.d1.from_previous: there is no denoiser before d1; leave it out."
-                    )
+                problems += _idle_starts(name, self.stages[name], settings)
                 if settings.steps == 0 and not self._has_start(stage):
                     problems.append(
                         f"stages.{name}.steps: 0 would leave {name} with weights that nothing has "
@@ -224,8 +222,10 @@ class Recipe(Settings):
     def starts_from(self, stage: Stage) -> str | None:
         """Stage whose weights this one starts from; None where those are random or given."""
         settings = self.for_stage(stage)
-        if isinstance(settings, DenoiseSettings) and settings.from_previous and stage.index > 1:
+        if stage.index > 1 and getattr(settings, "from_previous", False):
             return f"d{stage.index - 1}"
+        if stage.index > 1 and getattr(settings, "from_first", False):
+            return "s1"
         return stage.starts_from
 
     def _has_start(self, stage: Stage) -> bool:
@@ -239,6 +239,23 @@ class Recipe(Settings):
         base = self.segment if stage.kind == "seg" else self.denoise
         own = self.stages.get(stage.id, {})
         return type(base).model_validate(base.model_dump() | own) if own else base
+
+
+#: Keys that say what a stage starts from, where the stages before it leave no choice.
+_IDLE_STARTS = {
+    ("d1", "from_previous"): "there is no denoiser before d1",
+    ("s0", "from_first"): "s0 is the clean segmenter, before all others",
+    ("s1", "from_first"): "s1 is the first, and starts from s0",
+}
+
+
+def _idle_starts(name: str, own: Mapping[str, Any], settings: StageSettings) -> list[str]:
+    """Problems of a stage whose own settings ask for a start that it cannot have."""
+    return [
+        f"stages.{name}.{key}: {reason}; leave it out."
+        for (stage, key), reason in _IDLE_STARTS.items()
+        if stage == name and key in own and getattr(settings, key)
+    ]
 
 
 #: What else gives a stage weights to start from.

@@ -70,7 +70,7 @@ def load(name: str, overrides: Iterable[str] = (), **replacements: Any) -> Recip
                 f"--set {override!r} is not of the form KEY=VALUE.",
                 "For example: --set segment.steps=100",
             )
-        _set(content, key.strip(), _value(override, value))
+        _set(content, key.strip(), value_of(override, value))
     for key, value in replacements.items():
         if value is not None:
             _set(content, key.replace("__", "."), value)
@@ -128,14 +128,19 @@ def _drop_overruled(content: dict[str, Any], overrides: Iterable[str]) -> None:
         group, _, key = override.partition("=")[0].strip().partition(".")
         if group not in GROUPS:
             continue
-        value = None if key else _value(override, override.partition("=")[2])
+        value = None if key else value_of(override, override.partition("=")[2])
         keys = [key] if key else value if isinstance(value, dict) else []
         for name, own in stages.items():
             if group_of(str(name)) == group and isinstance(own, dict):
                 stages[name] = {k: v for k, v in own.items() if k not in keys}
 
 
-def _value(override: str, text: str) -> Any:
+def value_of(override: str, text: str) -> Any:
+    """The value of an override, which is YAML.
+
+    Raises:
+        SdabnError: If it is not.
+    """
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:

@@ -229,8 +229,8 @@ def critic_of(training: Training, stage: Stage) -> nn.Module | None:
 def starting_network(training: Training, stage: Stage) -> nn.Module:
     """Build a stage's network.
 
-    S_i starts from S_{i-1}; D_i and s0 from random weights of their own or from those that the
-    recipe gives, D_i also from D_{i-1} where the recipe asks for it.
+    S_i starts from S_{i-1}, or from S_1 where the recipe asks for it; D_i and s0 from random
+    weights of their own or from those that the recipe gives, D_i also from D_{i-1} on request.
     """
     recipe = training.recipe
     torch.manual_seed(seed_from(recipe.seed, stage.id, "initial weights"))

@@ -121,6 +121,7 @@ OTHER = {
     "validation_images": 8, "accumulate": 7, "patience": 5, "finish_with": "best", "pictures": 1,
     "class_weights": [1.0, 2.0], "border": 3, "semantic_weight": 0.5, "colour": 0.1,
     "recolour": 0.2, "grey": 0.3, "loss": "psnr", "from_previous": True,
+    "from_first": True,
     "ema": 0.99,
 }  # fmt: skip
 
@@ -129,8 +130,8 @@ OTHER = {
     ("group", "stage", "settings", "left_out"),
     [
         # momentum excludes optimizers other than sgd, semantic_weight the psnr as loss
-        ("segment", "s1", recipe.SegmentSettings, ("momentum",)),
-        ("segment", "s1", recipe.SegmentSettings, ("optimizer",)),
+        ("segment", "s2", recipe.SegmentSettings, ("momentum",)),
+        ("segment", "s2", recipe.SegmentSettings, ("optimizer",)),
         ("denoise", "d2", recipe.DenoiseSettings, ("momentum", "loss")),
         ("denoise", "d2", recipe.DenoiseSettings, ("optimizer", "semantic_weight")),
     ],

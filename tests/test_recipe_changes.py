@@ -114,6 +114,19 @@ def test_starting_from_the_denoiser_before_decides_nothing_about_the_first_one()
     recipe.validate(changed("stages", {"d1": {"from_previous": "no"}}), source="test")
 
 
+def test_starting_from_the_first_segmenter_decides_nothing_about_the_first_ones():
+    old = recipe.validate(content(), source="old")
+    new = recipefiles.load(write(content()), ["segment.from_first=true"])
+
+    assert changes.differences(old, new, [Stage.parse("s0"), Stage.parse("s1")]) == []
+    assert len(changes.differences(old, new, [Stage.parse("s3")])) == 1
+    starts = [new.starts_from(Stage.parse(f"s{unit}")) for unit in range(4)]
+    assert starts == [None, "s0", "s1", "s1"]
+    for name in ("s0", "s1"):
+        with pytest.raises(SdabnError, match=rf"stages\.{name}\.from_first: .*leave it out"):
+            recipe.validate(changed("stages", {name: {"from_first": True}}), source="test")
+
+
 def test_what_changes_no_finished_stage_is_no_difference():
     old = recipe.validate(content(), source="old")
     free = ["units=9", "data.root=elsewhere", "data.workers=2", "data.cache_mb=5"]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from fixtures_cli import flat, sdabn
 from fixtures_data import save
 
@@ -91,12 +92,12 @@ def test_denoisers_that_do_not_better_the_noisy_images_are_named(reproduced):
     noisy, *rows = told["tables"][0]["rows"]
     limit = noisy["denoised"]["here"]["psnr"]
     assert limit == pytest.approx(20 * np.log10(255 / 50), abs=0.1)
-    points = {"D0": "ddfn:d1", "SD": "sdb:d1", "ImgD": "img:d1"}
-    below = {points[row["label"]] for row in rows
+    below = {row["label"] for row in rows
              if row["denoised"] and row["denoised"]["here"]["psnr"] <= limit}  # fmt: skip
     assert below  # after a few steps
     for each in (each for claim in told["claims"] for each in claim["comparisons"]):
-        named = [point for point in (each["better"], each["worse"]) if point in below]
+        both = (each["better_label"], each["worse_label"])
+        named = [label for label in both if label in below]
         assert each["below_noisy"] == named
     assert flat("not better than the noisy image") in flat(result.stderr)
     # Black is better than noise as strong as this one.
@@ -165,6 +166,45 @@ def test_claims_follow_the_protocol(reproduced, camvid_tree):
         assert of[protocol] == pytest.approx([first - row for row in rows])
     assert all(of["default"])
     assert of["default"] != pytest.approx(of["paper"])
+
+
+def test_a_key_of_one_system_alone_changes_no_other(reproduced):
+    result = reproduced("table2", "--without", "bm3d", "--json",
+                        "--set", "dms:denoise.semantic_weight=0.5")  # fmt: skip
+
+    assert result.exit_code == 0, result.stderr
+    trained = {each["system"]: each for each in json.loads(result.stdout)["tables"][0]["systems"]}
+    assert trained["dms"]["meaning"].endswith("of a fixed clean segmenter, times 0.5")
+    assert "times" not in trained["sdb"]["meaning"]
+    assert trained["sdb"]["steps"].keys() == {"s0", "s1", "d1"}
+    assert flat("times 0.5") in flat(result.stderr)
+    runs = Path("all/seed0/gaussian-sigma-50")
+    weights = [
+        yaml.safe_load((runs / name / "recipe.yaml").read_text())["denoise"]["semantic_weight"]
+        for name in ("dms", "ddfn")
+    ]
+    assert weights == [0.5, 0.0]
+
+
+def test_s1_plus_may_be_another_network_than_the_papers(reproduced):
+    result = reproduced("table5", "--json", "--markdown", "made.md",
+                        "--set", "plus:segmenter=tiny:dropout=0.1")  # fmt: skip
+
+    assert result.exit_code == 0, result.stderr
+    (made,) = json.loads(result.stdout)["tables"]
+    assert "S1+" in [row["label"] for row in made["rows"]]
+    assert "| tiny:dropout=0.1 |" in Path("made.md").read_text()
+
+
+@pytest.mark.parametrize("dataset", ["cityscapes", "outdoorseg"])
+def test_a_cpu_has_a_recipe_for_every_data_set_of_the_paper(request, dataset):
+    root = request.getfixturevalue(dataset)
+
+    result = sdabn("reproduce", "table1", "--dataset", dataset, "--data", root, "--dry-run",
+                   "--device", "cpu")  # fmt: skip
+
+    assert result.exit_code == 0, result.stderr
+    assert "sdb s0, 1900 steps" in result.stderr
 
 
 def test_what_only_left_out_systems_need_is_not_trained(reproduced):

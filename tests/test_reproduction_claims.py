@@ -20,6 +20,7 @@ from sdabn_cli.reproduction.statistics import (
     t_quantile,
 )
 from sdabn_cli.reproduction.systems import SYSTEMS, Point
+from sdabn_cli.schedule import Stage
 
 
 def test_the_difference_of_psnr_is_the_mean_of_pairs_with_the_error_of_their_mean():
@@ -51,7 +52,7 @@ def test_the_difference_of_miou_is_that_of_the_matrices_of_the_whole_set():
 def test_an_equal_pair_differs_by_nothing():
     figures = np.linspace(20, 30, 50)
 
-    assert psnr_difference([figures], [figures]) == (0, 0, 0)
+    assert psnr_difference([figures], [figures]) == (0, 0, 0, 50)
 
 
 def test_over_seeds_the_interval_is_students_and_that_of_the_images_together():
@@ -61,7 +62,7 @@ def test_over_seeds_the_interval_is_students_and_that_of_the_images_together():
     alike = psnr_difference([image + value for value in seeds], [image] * 3)
 
     half = 4.303 * 0.8 / np.sqrt(3)
-    assert alike == pytest.approx((0.2, 0.2 - half, 0.2 + half), abs=1e-9)
+    assert alike == pytest.approx((0.2, 0.2 - half, 0.2 + half, 200), abs=1e-9)
 
     # Images that differ as well, alike for all seeds: 1.96 * 0.5 / sqrt(200) more, by squares.
     varied = np.random.default_rng(0).normal(0, 0.5, 200)
@@ -80,6 +81,7 @@ def test_frames_of_a_film_count_for_what_is_new_in_them():
 
     of_scenes = 2 * 1.96 * scenes.std() / np.sqrt(40)
     assert 0.8 * of_scenes < found.high - found.low < 1.5 * of_scenes
+    assert found.blocks == 11  # 400 frames, whose neighbours correlate by 0.9, in blocks of 38
     mixed = np.random.default_rng(0).permutation(frames)  # the same images, no neighbours alike
     assert psnr_difference([mixed], [np.zeros(400)]).high - found.mean < 0.5 * (
         found.high - found.mean
@@ -160,13 +162,15 @@ def test_classes_that_are_nowhere_count_as_the_protocol_says():
 @pytest.mark.parametrize(
     ("interval", "images", "reason"),
     [
-        ((1.0, 0.5, 1.5), 19, "19 images are too few for an interval: 20 at least"),
-        ((1.0, 1.0, 1.0), 1, "1 image is too few"),
-        ((float("nan"), 0.5, 1.5), 101, "some figures are not finite"),
-        ((float("inf"), 0.5, float("inf")), 101, "some figures are not finite"),
-        ((0.0, -0.1, 0.1), 101, "the interval holds zero"),
+        ((1.0, 0.5, 1.5, 19), 19, "19 images are too few for an interval: 20 at least"),
+        ((1.0, 1.0, 1.0, 1), 1, "1 image is too few"),
+        ((1.0, 0.5, 1.5, 6), 101, "too few blocks for an interval: 7 at least"),
+        ((float("nan"), 0.5, 1.5, 101), 101, "some figures are not finite"),
+        ((float("inf"), 0.5, float("inf"), 101), 101, "some figures are not finite"),
+        ((0.0, -0.1, 0.1, 101), 101, "the interval contains zero"),
         (None, 101, "not measured"),
-        ((1.0, 0.5, 1.5), 20, ""),
+        ((1.0, 0.5, 1.5, 20), 20, ""),
+        ((1.0, 0.5, 1.5, 7), 101, ""),
     ],
 )
 def test_a_comparison_is_open_for_a_reason(interval, images, reason):
@@ -211,7 +215,9 @@ def test_a_claim_holds_where_every_interval_lies_above_zero():
 
     def verdict(first: str, second: str) -> str:
         given = dict(zip(claim.comparisons, (first, second), strict=True))
-        return claims.judge(claim, lambda each: Interval(*intervals[given[each]]), images=20)[0]
+        return claims.judge(
+            claim, lambda each: Interval(*intervals[given[each]], blocks=20), images=20
+        )[0]
 
     assert verdict("up", "up") == "holds"
     assert verdict("up", "zero") == "open"
@@ -258,6 +264,7 @@ def test_every_point_of_the_tables_is_one_and_has_the_papers_figure():
         ("sdb:d2", ["s0", "s1", "d1", "s2", "d2"]),
         ("ddfn:d2", ["d1", "d2"]),
         ("ddfn:s2", ["s0", "s1", "d1", "s2"]),
+        ("ddfn:s3", ["s0", "s1", "d1", "d2", "s3"]),
         ("ddfn:d1+s0", ["s0", "d1"]),
         ("dms:d1", ["s0", "d1"]),
         ("gt:s2", ["s0", "s1", "d1", "s2"]),
@@ -266,6 +273,27 @@ def test_every_point_of_the_tables_is_one_and_has_the_papers_figure():
 )
 def test_a_point_needs_its_prefix_and_what_that_starts_from(point, needed):
     assert [stage.id for stage in Point.parse(point).needed] == needed
+
+
+def test_segmenters_behind_any_denoisers_are_trained_alike():
+    recipe = recipefiles.load("camvid/awgn50-cpu")
+    plain, guided = (
+        systems.changed(recipe, SYSTEMS[name], "gaussian:sigma=50") for name in ("ddfn", "sdb")
+    )
+    s2, s3 = Stage.parse("s2"), Stage.parse("s3")
+
+    alike = plain.for_stage(s3).model_copy(update={"from_first": False})
+    assert alike == plain.for_stage(s2) == guided.for_stage(s2) != guided.for_stage(s3)
+    assert [plain.starts_from(s3), guided.starts_from(s3)] == ["s1", "s2"]
+
+
+def test_every_claim_is_about_rows_of_its_tables():
+    for claim in claims.CLAIMS:
+        for table in map(tables.find, claim.tables):
+            points = {point for row in table.rows for point in row.points}
+            for each in claim.comparisons:
+                assert {each.better, each.worse} <= points
+                assert table.label(each.better) != table.label(each.worse)
 
 
 @pytest.mark.parametrize("text", ["sdb", "sdb:x1", "nobody:d1", "sdb:d0", "sdb:s01"])

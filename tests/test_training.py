@@ -134,6 +134,15 @@ def test_a_denoiser_starts_from_the_one_before_where_the_recipe_asks_for_it(open
     assert [plan["starts_from"] for plan in plan_of(job)] == [None, "s0", None, "s1", "d1"]
 
 
+def test_segmenters_start_from_the_first_one_where_the_recipe_asks_for_it(opened):
+    job = opened("units=3", "condition=none", "segment.from_first=true", "stages.s3.steps=0")
+
+    train(job, "s0", "s1", "d1", "d2", "s3")
+
+    assert equal(weights(job, "s1"), weights(job, "s3"))
+    assert [plan["starts_from"] for plan in plan_of(job)][-2:] == ["s1", None]
+
+
 def test_a_stage_without_steps_keeps_the_weights_it_starts_from_and_is_validated(opened):
     job = opened("stages.s2.steps=0", "stages.d2={steps: 0, from_previous: true}")
 

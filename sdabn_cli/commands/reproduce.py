@@ -195,12 +195,16 @@ def _show(result: dict[str, Any]) -> None:
     for each in result["tables"]:
         title = f"{result['table']}: {result['caption']}; {each['noise']}"
         show_table(title, *wording.table(each["rows"]))
+        show_table("What was trained", *wording.systems(each))
+    if note := wording.paper(result):
+        say(note)
     say(wording.protocol(result))
     for claim in result["claims"]:
         say(f"\n{claim['verdict'].upper()}: {claim['claim']} ({claim['noise']})")
         say(f"  {wording.cited(claim)}")
         for each in claim["comparisons"]:
-            said = wording.difference(each)
-            say(f"  {each['better']} - {each['worse']}: {said}: {each['verdict']}")
+            say(f"  {wording.compared(each)}: {each['verdict']}")
+        if claim["remark"]:
+            say(f"  {claim['remark']}")
     if result["claims"]:
         say(f"\n{result['intervals']}")

@@ -22,7 +22,16 @@ from sdabn_cli.report.content import (
 )
 from sdabn_cli.report.figures import MINUS
 from sdabn_cli.report.measured import COLUMNS, CURVES, protocol_words
-from sdabn_cli.report.words import METRICS, cited, counted, difference, figures_of, protocol_of
+from sdabn_cli.report.words import (
+    DATASETS,
+    METRICS,
+    cited,
+    compared,
+    counted,
+    figures_of,
+    protocol_of,
+    systems,
+)
 
 #: Tables whose rows lie along an axis, and its name.
 AXES = {"table3": "units", "table6": "units", "figure2": "sigma"}
@@ -54,7 +63,12 @@ def page(
     sections = [
         Section(
             each["noise"],
-            [_table(told, each, notes), *_curves(told, each), *_classes(each, notes)],
+            [
+                _table(told, each, notes),
+                _systems(each),
+                *_curves(told, each),
+                *_classes(each, notes),
+            ],
         )
         for each in told["tables"]
     ]
@@ -66,7 +80,7 @@ def page(
     sections += [Section(f"Images, {noise}", [shown]) for noise, shown in galleries.items()]
     return Page(
         title=f"{told['table']}: {told['caption']}",
-        summary=f"The paper's {told['table']} on {told['dataset']}: "
+        summary=f"{told['table']} of the paper, reproduced on {told['dataset']}: "
         f"{counted(told['images'], 'image')}, {counted(told['seeds'], 'seed')}.",
         sections=sections,
         command=command,
@@ -80,7 +94,7 @@ def _protocol_note(told: Mapping[str, Any]) -> str:
     images = f"{counted(told['images'], 'image')} of {told['dataset']}"
     return (
         f"Protocol: {seeds}{images}; {protocol_words(protocol_of(told))}. "
-        "Figures of the paper were measured by its own protocol."
+        f"Figures of the paper are those of {DATASETS[told['paper_dataset']]}, by its own protocol."
     )
 
 
@@ -104,6 +118,12 @@ def _table(told: Mapping[str, Any], each: Mapping[str, Any], notes: Sequence[str
         for row, line in zip(rows, cells, strict=True):
             line[1:1] = [row["parameters"]["here"], row["parameters"]["paper"]]
     return Table(told["caption"], columns, cells, [f"Noise: {each['noise']}.", *notes])
+
+
+def _systems(each: Mapping[str, Any]) -> Table:
+    """What was trained for a table."""
+    heads, cells = systems(each)
+    return Table("What was trained", heads, cells)
 
 
 def _classes(each: Mapping[str, Any], notes: Sequence[str]) -> list[Block]:
@@ -162,13 +182,11 @@ def _series(
 def _claim(each: Mapping[str, Any]) -> Claim:
     quotes = "\N{LEFT DOUBLE QUOTATION MARK}\N{RIGHT DOUBLE QUOTATION MARK}"
     details = [cited(each, quotes=quotes)]
-    details += [_difference(comparison) for comparison in each["comparisons"]]
+    details += [
+        f"{compared(comparison, minus=MINUS)}: {comparison['verdict']}"
+        for comparison in each["comparisons"]
+    ]
+    details += [each["remark"]] if each["remark"] else []
     return Claim(
         f"{each['claim']} ({each['noise']})", each["verdict"], TONES[each["verdict"]], details
     )
-
-
-def _difference(each: Mapping[str, Any]) -> str:
-    """A measured difference in words, and the paper's."""
-    said = difference(each, minus=MINUS)
-    return f"{each['better']} {MINUS} {each['worse']}: {said}: {each['verdict']}"

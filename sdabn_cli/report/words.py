@@ -42,6 +42,26 @@ METRICS = {
 }
 
 
+#: Data sets of the paper by the names of their plug-ins.
+DATASETS = {"cityscapes": "Cityscapes", "outdoorseg": "OutdoorSeg"}
+
+
+def systems(each: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Heads and cells of what was trained for a table: every system, its networks and its steps."""
+    cells = [
+        [system["system"], system["meaning"], system["segmenter"], system["denoiser"],
+         ", ".join(f"{stage} {steps:,}" for stage, steps in system["steps"].items())]
+        for system in each["systems"]
+    ]  # fmt: skip
+    return ["system", "is", "segmenter", "denoiser", "steps"], cells
+
+
+def compared(comparison: Mapping[str, Any], *, minus: str = "-") -> str:
+    """Which rows of a table are compared, and ``difference``."""
+    rows = f"{comparison['better_label']} minus {comparison['worse_label']}"
+    return f"{rows}: {difference(comparison, minus=minus)}"
+
+
 def difference(comparison: Mapping[str, Any], *, minus: str = "-") -> str:
     """A measured difference with its 95 % confidence interval, the paper's, and what to know."""
     parts, digits = [], 3 if comparison["metric"] == "psnr" else 2
@@ -50,6 +70,8 @@ def difference(comparison: Mapping[str, Any], *, minus: str = "-") -> str:
         low, high = comparison["low"], comparison["high"]
         parts.append(f"{comparison['mean']:+.{digits}f} {unit} "
                      f"[{low:+.{digits}f}, {high:+.{digits}f}]")  # fmt: skip
+        if comparison["blocks"] < comparison["images"]:
+            parts.append(f"{counted(comparison['blocks'], 'block')} of alike images")
     if comparison["paper"] is not None:
         parts.append(f"paper {as_printed(comparison['paper'], sign='+')}")
     said = "; ".join(parts).replace("-", minus)

@@ -17,7 +17,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -55,10 +55,12 @@ class Campaign:
     Attributes:
         base: Recipe of the system ``sdb``; it names the data set and holds the seed.
         path: Directory of this seed.
+        own: What was set for single systems alone, by system and dotted key.
     """
 
     base: Recipe
     path: Path
+    own: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def noise(self) -> str:
@@ -67,7 +69,7 @@ class Campaign:
 
     def recipe_of(self, system: str) -> Recipe:
         """Recipe of a system."""
-        return changed(self.base, SYSTEMS[system], self.noise)
+        return changed(self.base, SYSTEMS[system], self.noise, self.own.get(system))
 
     def run_of(self, system: str) -> Run:
         """Run directory of a system."""

@@ -138,8 +138,12 @@ PARAMETERS = {
 }
 
 
+def source(dataset: str) -> str:
+    """The data set whose figures in the paper stand beside those of a data set."""
+    return dataset if dataset in {name for name, _ in PAPER} else "cityscapes"
+
+
 def printed(dataset: str, noise: str, point: str) -> Denoised | Segmented | None:
     """The paper's figures of a point; those of Cityscapes for data sets the paper has not used."""
-    known = {key[0] for key in PAPER}
     point = point.removesuffix("@gaussian:sigma=0")  # as it is
-    return PAPER.get((dataset if dataset in known else "cityscapes", noise), {}).get(point)
+    return PAPER.get((source(dataset), noise), {}).get(point)

@@ -77,6 +77,8 @@ def render(result: Mapping[str, Any], command: str) -> str:
     for each in result["tables"]:
         heads, rows = wording.table(each["rows"])
         lines += [f"Noise: {each['noise']}.", "", *_table(heads, rows), ""]
+        lines += [*_table(*wording.systems(each)), ""]
+    lines += [line for line in (wording.paper(result),) if line]
     lines += [f"Protocol: {wording.protocol(result)}.", ""]
     if result["claims"]:
         heads = ["claim", "differences, with 95 % intervals", "verdict"]
@@ -85,10 +87,8 @@ def render(result: Mapping[str, Any], command: str) -> str:
 
 
 def _claim(claim: Mapping[str, Any]) -> list[str]:
-    differences = [
-        f"`{each['better']}` - `{each['worse']}`: {wording.difference(each)}"
-        for each in claim["comparisons"]
-    ]
+    differences = [wording.compared(each) for each in claim["comparisons"]]
+    differences += [claim["remark"]] if claim["remark"] else []
     return [
         f"{claim['claim']} ({claim['noise']}): {wording.cited(claim, quotes='“”')}",
         "<br>".join(differences),

@@ -19,9 +19,8 @@ from sdabn_cli.reproduction.systems import Point
 from sdabn_cli.reproduction.tables import Row, Table
 from sdabn_cli.training import check_class_weights
 
-#: Recipes of a budget by data set; ``full`` has one a noise.
-CPU = {"camvid": "camvid/awgn50-cpu", "scenes": "scenes/quickstart"}
-BUDGETS = ("cpu", "full")
+#: Endings of the recipes of a budget; ``full`` has one a noise, and this where there is none.
+FALLBACK = {"cpu": "awgn50-cpu", "full": "awgn50"}
 
 
 @dataclass(frozen=True)
@@ -101,7 +100,7 @@ def plan(
         data: Its directory.
         budget: ``cpu`` or ``full``: which recipe of the data set.
         recipe_name: A recipe of the user's own instead.
-        overrides: Keys of the recipe, as ``KEY=VALUE``.
+        overrides: Keys of the recipe, as ``KEY=VALUE``, or of a system, as ``SYSTEM:KEY=VALUE``.
         noises: Noises instead of the table's own.
         seeds: Number of seeds.
         run: Directory of everything; ``runs/reproduce-DATASET-BUDGET`` by default.
@@ -117,12 +116,13 @@ def plan(
             a package, with these data, in a directory that holds something else.
     """
     table = tables.find(name)
+    overrides, own = requests.divided(overrides, table)
     if dataset is None:
         dataset = _own_dataset(recipe_name, overrides) if recipe_name else "scenes"
     plain, _ = registry.parse(dataset)
     registry.find("dataset", plain)
-    if budget not in BUDGETS:
-        raise SdabnError(f"There is no budget {budget!r}.", did_you_mean(budget, BUDGETS))
+    if budget not in FALLBACK:
+        raise SdabnError(f"There is no budget {budget!r}.", did_you_mean(budget, FALLBACK))
     Protocol.named(protocol, precision="", noise=None, seed=0)
     requests.check_without(table, without)
     requests.check_noises(table, noises)
@@ -135,6 +135,7 @@ def plan(
                 _recipe(recipe_name or _recipe_name(plain, budget, noise), dataset, overrides,
                         noise=noise, seed=seed, data__root=None if data is None else str(data)),
                 path / f"seed{seed}",
+                own,
             )
             for seed in range(seeds)
         ]
@@ -212,21 +213,21 @@ def _check(planned: Plan) -> None:
 
 def _recipe_name(dataset: str, budget: str, noise: str) -> str:
     """The recipe that comes with sdabn for a data set, a budget and a noise."""
-    if budget == "cpu":
-        if dataset not in CPU:
-            raise SdabnError(
-                f"There is no recipe for {dataset} on a CPU's budget.",
-                f"There are: {', '.join(CPU)}. Give your own with --recipe, or --budget full.",
-            )
-        return CPU[dataset]
-    name, options = registry.parse(noise)
-    level = f"awgn{options.get('sigma', '')}" if name == "gaussian" else name
-    wanted, fallback = f"{dataset}/{level}", f"{dataset}/awgn50"
-    if fallback not in recipefiles.names():
-        full = {name.partition("/")[0] for name in recipefiles.names() if name.endswith("/awgn50")}
+    if dataset == "scenes" and budget == "cpu":
+        return recipefiles.DEFAULT_RECIPE
+    names, ending = recipefiles.names(), f"/{FALLBACK[budget]}"
+    if dataset + ending not in names:
+        known = [name.removesuffix(ending) for name in names if name.endswith(ending)]
+        known += ["scenes"] if budget == "cpu" else []
+        other = {"cpu": "full", "full": "cpu"}[budget]
+        has_other = dataset == "scenes" or f"{dataset}/{FALLBACK[other]}" in names
         raise SdabnError(
-            f"There is no recipe for {dataset} on the full budget.",
-            f"There are: {', '.join(sorted(full))}. Give your own with --recipe"
-            + (", or --budget cpu." if dataset in CPU else "."),
+            f"There is no recipe for {dataset} on the budget {budget}.",
+            f"There are: {', '.join(sorted(known))}. Give your own with --recipe"
+            + (f", or --budget {other}." if has_other else "."),
         )
-    return wanted if wanted in recipefiles.names() else fallback
+    if budget == "cpu":
+        return dataset + ending
+    name, options = registry.parse(noise)
+    wanted = f"{dataset}/" + (f"awgn{options.get('sigma', '')}" if name == "gaussian" else name)
+    return wanted if wanted in names else dataset + ending

@@ -15,10 +15,11 @@ from sdabn_cli.metrics import Protocol
 from sdabn_cli.reproduction import claims
 from sdabn_cli.reproduction.campaign import Campaign, Watching
 from sdabn_cli.reproduction.claims import Comparison
-from sdabn_cli.reproduction.figures import PARAMETERS, printed
+from sdabn_cli.reproduction.figures import PARAMETERS, printed, source
 from sdabn_cli.reproduction.measuring import Examiner, Figures, open_validation
 from sdabn_cli.reproduction.planning import Plan
 from sdabn_cli.reproduction.statistics import Interval, basis, miou_difference, psnr_difference
+from sdabn_cli.reproduction.systems import SYSTEMS
 from sdabn_cli.reproduction.tables import Row
 
 
@@ -35,9 +36,10 @@ def reproduce(
         bar: Shows the measuring of a number of images; what it gives is called after each.
 
     Returns:
-        table, caption, dataset, seeds, images, protocol (without noise, which every table tells;
-        its seed is a list where there are several); tables: noise and rows (label, denoised,
-        segmented, parameters, each with the paper's figures beside them, IoU of every class);
+        table, caption, dataset, paper_dataset (whose figures in the paper stand beside those
+        here), seeds, images, protocol (without noise, which every table tells; its seed is a list
+        where there are several); tables: noise, rows (label, denoised, segmented, parameters, each
+        with the paper's figures beside them, IoU of every class) and systems (see ``_systems``);
         claims: see ``_judged``; intervals: what their intervals are over.
     """
     found, judged, images = [], [], 0
@@ -58,13 +60,18 @@ def reproduce(
         classes = dataset.classes
         rows = [_row(row, planned, noise, measured, classes) for row in planned.rows]
         rows = _noisy_row(planned, measured) + rows
-        found.append({"noise": planned.table.under(noise), "rows": rows})
+        found.append({
+            "noise": planned.table.under(noise),
+            "rows": rows,
+            "systems": _systems(planned, campaigns[0]),
+        })  # fmt: skip
         judged += _judged(planned, noise, measured, images)
     campaigns = next(iter(planned.campaigns.values()))
     return {
         "table": planned.table.name,
         "caption": planned.table.caption,
         "dataset": planned.dataset,
+        "paper_dataset": source(planned.dataset),
         "seeds": len(campaigns),
         "images": images,
         "protocol": _protocol(planned),
@@ -81,6 +88,25 @@ def _titled(
     several = sum(map(len, planned.campaigns.values())) > 1
     which = f"seed {campaign.base.seed}, {campaign.noise}: " if several else ""
     return lambda system: watching(f"{which}{system}")
+
+
+def _systems(planned: Plan, campaign: Campaign) -> list[dict[str, Any]]:
+    """What was trained: system, meaning, segmenter, denoiser, and steps by stage.
+
+    The semantic weight of a denoiser's loss belongs to its meaning.
+    """
+    found = []
+    for name, stages in campaign.stages(planned.points).items():
+        recipe, system = campaign.recipe_of(name), SYSTEMS[name]
+        weight = recipe.denoise.semantic_weight
+        found.append({
+            "system": name,
+            "meaning": system.meaning + (f", times {weight:g}" if weight else ""),
+            "segmenter": str(recipe.segmenter),
+            "denoiser": str(recipe.denoiser),
+            "steps": {s.id: recipe.for_stage(s).steps for s in stages if system.trains(s)},
+        })  # fmt: skip
+    return found
 
 
 def _protocol(planned: Plan) -> dict[str, Any]:
@@ -181,9 +207,11 @@ def _judged(
 ) -> list[dict[str, Any]]:
     """Claims about the table: verdict, and every comparison here and in the paper.
 
-    A comparison tells better, worse, metric, verdict, why it is open (``reason``), mean, low and
-    high of the difference where that was measured, the paper's difference, and ``below_noisy``: the
-    denoisers among both that do not even better the noisy images.
+    A comparison tells better and worse as points and (``_label``) as rows of the table, metric,
+    verdict, why it is open (``reason``), on how many images; mean, low and high of the difference
+    where that was measured, and in how many ``blocks`` the images were resampled for it; the
+    paper's difference, and ``below_noisy``: the rows among both whose denoisers do not even better
+    the noisy images.
     """
     protocol = Protocol.named(planned.protocol, precision="", noise=None, seed=0)
 
@@ -205,17 +233,21 @@ def _judged(
             "section": claim.section,
             "noise": planned.table.under(noise),
             "verdict": verdict,
+            "remark": claim.remark,
             "comparisons": [
                 {
                     "better": each.comparison.better,
                     "worse": each.comparison.worse,
+                    "better_label": planned.table.label(each.comparison.better),
+                    "worse_label": planned.table.label(each.comparison.worse),
                     "metric": each.comparison.metric,
                     "verdict": each.verdict,
                     "reason": each.reason,
+                    "images": images,
                     **(each.difference._asdict() if each.difference else {}),
                     "paper": _paper_difference(planned.dataset, noise, each.comparison),
                     "below_noisy": [
-                        point
+                        planned.table.label(point)
                         for point in (each.comparison.better, each.comparison.worse)
                         if _below_noisy(measured.get(point, ()))
                     ],

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
-from sdabn_cli import probing, registry, training
+from sdabn_cli import probing, recipefiles, registry, training
 from sdabn_cli.errors import SdabnError, did_you_mean
 from sdabn_cli.plan import check_plugins
 from sdabn_cli.recipe import Recipe
@@ -21,7 +22,7 @@ DECIDED = {
     "data.dataset": "Give --dataset.",
     "data.root": "Give --data.",
     "condition": "Every system has its own; sdabn cascade --set condition=... trains another.",
-    "denoise.semantic_weight": "The system dms alone has one; sdabn cascade trains another.",
+    "denoise.semantic_weight": "The system dms alone has one: --set dms:denoise.semantic_weight=W.",
 }
 
 #: What S1+ is a wider and deeper version of.
@@ -37,12 +38,10 @@ def check_without(table: Table, without: Sequence[str]) -> None:
     for system in without:
         if system not in SYSTEMS:
             raise SdabnError(f"There is no system {system!r}.", did_you_mean(system, SYSTEMS))
-    systems = [[Point.parse(point).system for point in row.points] for row in table.rows]
-    if all(set(row) & set(without) for row in systems):
-        named = dict.fromkeys(system for row in systems for system in row)
+    if all({Point.parse(point).system for point in row.points} & {*without} for row in table.rows):
         raise SdabnError(
             f"Without {' and '.join(without)} nothing of {table.name} is left.",
-            f"Its systems are: {', '.join(named)}.",
+            f"Its systems are: {', '.join(table.systems)}.",
         )
 
 
@@ -76,6 +75,45 @@ def check_overrides(overrides: Iterable[str]) -> None:
                 raise SdabnError(f"--set {override}: reproduce decides {decided} itself.", instead)
 
 
+def divided(overrides: Iterable[str], table: Table) -> tuple[list[str], dict[str, dict[str, Any]]]:
+    """Tell changes of the recipe from ``SYSTEM:KEY=VALUE``, those of one system alone.
+
+    Returns:
+        The former as they are; the latter as values by system and key.
+
+    Raises:
+        SdabnError: If there is no such system in the table, or the key is none that it may have of
+            its own.
+    """
+    within = table.systems
+    common: list[str] = []
+    own: dict[str, dict[str, Any]] = {}
+    for override in overrides:
+        name, _, value = override.partition("=")
+        system, colon, key = (part.strip() for part in name.partition(":"))
+        if not colon:
+            common.append(override)
+            continue
+        if system not in SYSTEMS:
+            raise SdabnError(
+                f"--set {override}: there is no system {system!r}.", did_you_mean(system, SYSTEMS)
+            )
+        if system not in within:
+            raise SdabnError(
+                f"--set {override}: {system} is no system of {table.name}.",
+                f"Its systems are: {', '.join(within)}.",
+            )
+        if not key or key != SYSTEMS[system].own_key:
+            owners = [f"{name}:{one.own_key}=..." for name, one in SYSTEMS.items() if one.own_key]
+            raise SdabnError(
+                f"--set {override}: {system} has no {key or 'key'} of its own.",
+                f"What one system alone may have: {' or '.join(owners)}. All else is the same for "
+                "every system: leave the system's name out.",
+            )
+        own.setdefault(system, {})[key] = recipefiles.value_of(override, value)
+    return common, own
+
+
 def check_systems(campaign: Campaign, points: Iterable[Point]) -> None:
     """Refuse a recipe that does not fit the systems asked for.
 
@@ -85,7 +123,7 @@ def check_systems(campaign: Campaign, points: Iterable[Point]) -> None:
     """
     systems = campaign.stages(points)
     _check_base(campaign.base)
-    if "plus" in systems:
+    if "plus" in systems and "plus" not in campaign.own:
         _check_plus(campaign.base)
     for system in systems:
         check_plugins(campaign.recipe_of(system))
@@ -135,7 +173,8 @@ def _check_plus(recipe: Recipe) -> None:
         raise SdabnError(
             f"S1+ is a wider and deeper {PAPERS_SEGMENTER}:variant={PAPERS_VARIANT}; beside the "
             f"segmenter {chosen} it says nothing.",
-            "Leave it out with --without plus, or take the paper's segmenter.",
+            "Name a larger one of its kind, --set plus:segmenter=..., or leave S1+ out: "
+            "--without plus.",
         )
 
 

@@ -25,6 +25,9 @@ LEVEL = 0.95
 #: With fewer images the bootstrap is too narrow; the rates stand in docs/reproducing.md.
 FEWEST_IMAGES = 20
 
+#: The same of the blocks that images of one film are resampled in.
+FEWEST_BLOCKS = 7
+
 #: 0.975 quantiles of Student's t with 1, 2, ... degrees of freedom: NIST/SEMATECH e-Handbook of
 #: Statistical Methods, 1.3.6.7.2.
 T_QUANTILES = (
@@ -44,11 +47,14 @@ class Interval(NamedTuple):
         mean: As measured.
         low: Lower end.
         high: Upper end.
+        blocks: How many blocks of neighbours the images were resampled in; as many as there are
+            images where neighbours have nothing in common.
     """
 
     mean: float
     low: float
     high: float
+    blocks: int
 
 
 def psnr_difference(better: Sequence[np.ndarray], worse: Sequence[np.ndarray]) -> Interval:
@@ -117,20 +123,21 @@ def _interval(of: Difference, *, seeds: int, images: int) -> Interval:
     with np.errstate(invalid="ignore"):
         mean = float(by_seed.mean())
     if not math.isfinite(mean):
-        return Interval(mean, math.nan, math.nan)
+        return Interval(mean, math.nan, math.nan, images)
     length = block_length(_influences(of, seeds, images))
     weights = resampling(images, length)
     resampled = np.mean([of(seed, weights) for seed in range(seeds)], axis=0)
     tail = 50 * (1 - LEVEL)
     ends = np.percentile(resampled, [tail, 100 - tail])
-    # Percentiles are those of a known spread; here it is found from as many pieces as there are.
-    wider = t_quantile(max(round(images / length) - 1, 1)) / NORMAL
+    # Percentiles are those of a known spread; here it is found from as many blocks as there are.
+    blocks = max(round(images / length), 1)
+    wider = t_quantile(max(blocks - 1, 1)) / NORMAL
     low, high = mean + wider * (ends - mean)
     if seeds == 1:
-        return Interval(mean, float(low), float(high))
+        return Interval(mean, float(low), float(high), blocks)
     of_seeds = t_quantile(seeds - 1) * by_seed.std(ddof=1) / math.sqrt(seeds)
     half = math.hypot(of_seeds, (high - low) / 2)
-    return Interval(mean, mean - half, mean + half)
+    return Interval(mean, mean - half, mean + half, blocks)
 
 
 def _influences(of: Difference, seeds: int, images: int) -> np.ndarray:

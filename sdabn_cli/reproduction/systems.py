@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,7 @@ class System:
         changes: Keys of the recipe, by their dotted names.
         shares: Stages that equal those of the system ``sdb``, and are not trained again.
         is_trained: Whether its denoisers have anything to train.
+        own_key: Key of the recipe that may be set for it alone; empty for none.
     """
 
     name: str
@@ -28,6 +30,7 @@ class System:
     changes: dict[str, Any]
     shares: tuple[str, ...] = ()
     is_trained: bool = True
+    own_key: str = ""
 
     def trains(self, stage: Stage) -> bool:
         """Whether a stage of it has anything to train."""
@@ -36,6 +39,10 @@ class System:
 
 #: The system whose stages others share.
 FIRST = "sdb"
+
+#: Denoisers that no segmentation guides. A segmenter behind n of them is no link of a chain: each
+#: starts from S_1 and is trained as S_2 is, so that X + S is trained alike for every X.
+PLAIN = "ddfn"
 
 SYSTEMS = {
     system.name: system
@@ -48,11 +55,12 @@ SYSTEMS = {
         System("gt", "the denoiser is guided by the true labels, GtD",
                {"condition": "truth"}, ("s0", "s1")),
         System("dms", "the denoiser's loss has the cross-entropy of a fixed clean segmenter",
-               {"condition": "none", "denoise.semantic_weight": 0.25}, ("s0",)),
+               {"condition": "none", "denoise.semantic_weight": 0.02}, ("s0",),
+               own_key="denoise.semantic_weight"),
         System("bm3d", "BM3D before a fixed clean segmenter",
                {"condition": "none", "denoiser": "bm3d"}, ("s0",), is_trained=False),
         System("plus", "a wider and deeper segmenter alone, S1+",
-               {"segmenter": "hrnet:variant=w22_plus"}),
+               {"segmenter": "hrnet:variant=w22_plus"}, own_key="segmenter"),
         System("joint", "S1, D1 and S2 as one network with the segmentation loss alone",
                {"segmenter": "joint"}),
     )
@@ -100,16 +108,22 @@ class Point:
         guided = SYSTEMS[self.system].changes.get("condition", "segmentation") in (
             "segmentation", "truth",
         )  # fmt: skip
-        return _needed(self.stage, guided=guided, clean=self.behind or self.system == "dms")
+        return _needed(
+            self.stage,
+            guided=guided,
+            from_first=self.system == PLAIN,
+            clean=self.behind or self.system == "dms",
+        )
 
 
-def _needed(stage: Stage, *, guided: bool, clean: bool) -> list[Stage]:
+def _needed(stage: Stage, *, guided: bool, from_first: bool, clean: bool) -> list[Stage]:
     found: list[str] = []
 
     def add(name: str) -> None:
         one = Stage.parse(name)
         before = one.prefix if guided else one.denoisers_before
-        for earlier in [*([one.starts_from] if one.starts_from else []), *before]:
+        start = "s1" if from_first and one.kind == "seg" and one.index > 1 else one.starts_from
+        for earlier in [*([start] if start else []), *before]:
             add(earlier)
         if name not in found:
             found.append(name)
@@ -120,20 +134,23 @@ def _needed(stage: Stage, *, guided: bool, clean: bool) -> list[Stage]:
     return [Stage.parse(name) for name in found]
 
 
-def changed(recipe: Recipe, system: System, noise: str) -> Recipe:
+def changed(
+    recipe: Recipe, system: System, noise: str, own: Mapping[str, Any] | None = None
+) -> Recipe:
     """The recipe of a system.
 
     Args:
         recipe: That of the system ``sdb``.
         system: The system.
         noise: Noise of the campaign; BM3D is told its sigma.
+        own: What was set for this system alone, by dotted names.
 
     Raises:
         SdabnError: If the noise is not one that BM3D can be told, or the recipe's settings do not
             go with the system.
     """
     content = recipe.model_dump(mode="json")
-    for key, value in system.changes.items():
+    for key, value in (system.changes | dict(own or {})).items():
         *parents, last = key.split(".")
         place = content
         for parent in parents:
@@ -147,6 +164,8 @@ def changed(recipe: Recipe, system: System, noise: str) -> Recipe:
                 "Leave it out with --without bm3d, or give --noise like gaussian:sigma=50.",
             )
         content["denoiser"] = f"bm3d:sigma={sigma[1]}"
+    if system.name == PLAIN:
+        content["stages"] = _trained_alike(recipe)
     form = recipe.condition_form
     if system.name == "joint":
         content["segmenter"] = {
@@ -163,3 +182,10 @@ def changed(recipe: Recipe, system: System, noise: str) -> Recipe:
     except SdabnError as error:
         hint = f"{error.hint} Or leave this system out: --without {system.name}."
         raise SdabnError(error.problem, hint) from error
+
+
+def _trained_alike(recipe: Recipe) -> dict[str, dict[str, Any]]:
+    """A recipe's ``stages``, where S_3 and so on start from S_1 and have the settings of S_2."""
+    second = recipe.stages.get("s2", {})
+    later = {f"s{unit}": second | {"from_first": True} for unit in range(3, recipe.units + 1)}
+    return recipe.stages | later

@@ -58,6 +58,16 @@ class Table:
     parameters: bool = False
 
     @property
+    def systems(self) -> list[str]:
+        """Names of the systems in its rows, each once."""
+        points = (point for row in self.rows for point in row.points)
+        return list(dict.fromkeys(point.partition(":")[0] for point in points))
+
+    def label(self, point: str) -> str:
+        """What the row of a point is called; the point itself if there is none."""
+        return next((row.label for row in self.rows if point in row.points), point)
+
+    @property
     def own_noises(self) -> list[str]:
         """Noises of the rows, where every one is measured with its own; otherwise none."""
         own = [point.partition("@")[2] for row in self.rows for point in row.points]

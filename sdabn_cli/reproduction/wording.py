@@ -6,16 +6,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sdabn_cli.report.words import (
+    DATASETS,
     METRICS,
     as_printed,
     cited,
+    compared,
     counted,
-    difference,
     figures_of,
     protocol_of,
+    systems,
 )
 
-__all__ = ["cited", "counted", "difference", "protocol", "protocol_of", "table"]
+__all__ = [
+    "cited", "compared", "counted", "paper", "protocol", "protocol_of", "systems", "table",
+]  # fmt: skip
 
 Row = Mapping[str, Any]
 """A line of a table, as ``sdabn reproduce --json`` prints it."""
@@ -49,6 +53,15 @@ def _cell(row: Row, name: str) -> str:
 
 def _size(here: int, paper: int | None) -> str:
     return f"{here:,}" + ("" if paper is None else f" ({paper / 1e6:.2f} M)")
+
+
+def paper(result: Mapping[str, Any]) -> str:
+    """Where the figures in brackets are from; empty where there are none."""
+    rows = (row for each in result["tables"] for row in each["rows"])
+    if not any(figures_of(row, "paper") for row in rows):
+        return ""
+    name = DATASETS[result["paper_dataset"]]
+    return f"In brackets: the paper's figures, measured on {name} with networks trained there."
 
 
 def protocol(result: Mapping[str, Any]) -> str:
