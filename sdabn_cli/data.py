@@ -25,7 +25,7 @@ from sdabn_cli.datasets import class_table
 from sdabn_cli.errors import SdabnError
 from sdabn_cli.examples import located
 from sdabn_cli.labels import OUTSIDE
-from sdabn_cli.noising import add_noise
+from sdabn_cli.noising import add_noise, is_grey
 from sdabn_cli.randomness import generator
 from sdabn_cli.sharing import SharedArrays
 
@@ -252,8 +252,13 @@ class TrainingSamples(TorchDataset):
         image, labels = self._decoded[self._image_of(number)]
         random = generator(*self._key, "sample", number)
         clean, target = augment(image, labels, self._augmentation, random)
-        noisy = add_noise(self._noise, clean, random)
+        noisy = add_noise(self._noise, clean, random, grey=self._is_of_grey(clean, image))
         return Sample(clean, noisy, target)
+
+    def _is_of_grey(self, crop: Tensor, image: np.ndarray) -> bool:
+        """Whether a crop is grey because its image is, or was made so; a white sky is not."""
+        made = self._augmentation.grey > 0
+        return is_grey(crop) and (made or bool((image == image[..., :1]).all()))
 
     def name_of(self, number: int) -> str:
         """Name of the example that a sample is cut from."""

@@ -8,7 +8,9 @@ from torch import Generator, Tensor
 from sdabn_cli.contracts import NoiseModel
 
 
-def add_noise(noise: NoiseModel | None, clean: Tensor, random: Generator) -> Tensor:
+def add_noise(
+    noise: NoiseModel | None, clean: Tensor, random: Generator, *, grey: bool | None = None
+) -> Tensor:
     """Make a clean image noisy as the camera that took it would.
 
     A grey image is one channel written three times; so is what it was spoilt by. A noise model
@@ -18,6 +20,7 @@ def add_noise(noise: NoiseModel | None, clean: Tensor, random: Generator) -> Ten
         noise: Noise model; None leaves the image as it is.
         clean: (..., 3, H, W) in [0, 1].
         random: Generator that decides.
+        grey: Whether it is one, or part of one; None looks at its channels.
 
     Returns:
         The noisy image, of the same shape; of three equal channels where ``clean`` is grey.
@@ -25,7 +28,9 @@ def add_noise(noise: NoiseModel | None, clean: Tensor, random: Generator) -> Ten
     if noise is None:
         return clean
     noisy = noise(clean, random)
-    return noisy[..., :1, :, :].expand_as(noisy).contiguous() if is_grey(clean) else noisy
+    if grey is None:
+        grey = is_grey(clean)
+    return noisy[..., :1, :, :].expand_as(noisy).contiguous() if grey else noisy
 
 
 def is_grey(image: Tensor) -> bool:

@@ -75,6 +75,36 @@ def test_added_noise_leaves_a_grey_file_grey_and_is_as_strong_as_asked(tiny_plug
     assert psnr == pytest.approx(22.1, abs=0.1)
 
 
+class WhiteSky:
+    """A white image with one line of colours at its lower edge."""
+
+    classes = ("a", "b")
+    palette = ((0, 0, 0), (255, 255, 255))
+    ignore_index = None
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> Example:
+        pixels = np.full((60, 24, 3), 255, np.uint8)
+        pixels[-1] = (10, 20, 30)
+        return Example("one", pixels, np.zeros((60, 24), np.uint8))
+
+
+def test_a_crop_without_colour_of_a_coloured_image_has_the_noise_of_coloured_ones():
+    samples = TrainingSamples(
+        DecodedCache(WhiteSky(), 0),
+        Augmentation((24, 24)),
+        registry.build("noise", "gaussian", GAUSSIAN),
+        key=(0, "d1"),
+    )
+
+    white = [s for s in (samples[number] for number in range(20)) if is_grey(s.clean)]
+
+    assert white
+    assert not any(is_grey(sample.noisy) for sample in white)
+
+
 class Coloured:
     """One image of random colours."""
 

@@ -266,7 +266,9 @@ def test_a_markdown_file_gets_the_table_in_the_place_of_the_last_one(reproduced)
     for claim in told["claims"]:
         assert claim["sentence"] in text
         assert f"| **{claim['verdict']}** |" in text
+        assert claim["remark"] in text
         for each in claim["comparisons"]:
             digits = 3 if each["metric"] == "psnr" else 2
-            assert f"`: {each['mean']:+.{digits}f} " in text
+            rows = f"{each['better_label']} minus {each['worse_label']}"
+            assert f"{rows}: {each['mean']:+.{digits}f} " in text
             assert each["reason"] in text
