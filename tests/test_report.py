@@ -28,7 +28,7 @@ from sdabn_cli.report.content import (
     Table,
     Text,
 )
-from sdabn_cli.report.figures import DASH, MINUS
+from sdabn_cli.report.figures import DASH, MINUS, ticks_alike
 from sdabn_cli.report.page import render
 
 
@@ -110,6 +110,20 @@ def test_small_differences_do_not_fill_a_chart_with_a_least_extent():
     line = shown(chart).one("polyline").attributes["points"].split()
     heights = [float(point.split(",")[1]) for point in line]
     assert 0 < heights[0] - heights[1] < 10  # of 204
+
+
+@pytest.mark.parametrize("least", [0.0, 0.5, 5.0])
+def test_axes_that_are_alike_have_equally_many_ticks_equally_far_apart(least):
+    ranges = [(26.1, 26.3), (34.157, 34.42), (0.0, 0.5), (5.0, 5.01)]
+
+    found = ticks_alike(ranges, least=least)
+
+    for (low, high), values in zip(ranges, found, strict=True):
+        assert values[0] <= low + 1e-9
+        assert high - 1e-9 <= values[-1]
+        assert values[-1] - values[0] >= least
+        assert np.diff(values) == pytest.approx(found[0][1] - found[0][0])
+    assert len(set(map(len, found))) == 1
 
 
 def test_a_curve_without_any_figure_is_left_out():

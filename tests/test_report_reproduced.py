@@ -14,6 +14,8 @@ from fixtures_cli import assert_refused, files, sdabn
 from fixtures_report import pictures, tables
 
 from sdabn_cli.report.figures import DASH, MINUS
+from sdabn_cli.report.page import render
+from sdabn_cli.report.reproduced import page as report_of
 
 
 @pytest.fixture
@@ -52,15 +54,82 @@ def test_a_reproduced_table_stands_beside_the_papers(reproduced):
 def test_a_reproduced_table_draws_this_runs_curves_and_the_papers(reproduced):
     _, page = reproduced("table3")
 
-    psnr, miou = page.all("figure", "lines")
-    assert [item.text for item in psnr.one("ul", "legend").all("li")] == [
-        "DDFN, here", "DDFN, paper", "SDB, here", "SDB, paper",
+    charts = {figure.one("strong").text: figure for figure in page.all("figure", "lines")}
+    assert list(charts) == [
+        "PSNR over units, here", "PSNR over units, in the paper",
+        "mIoU of SDB over units, here", "mIoU of SDB over units, in the paper",
     ]  # fmt: skip
-    drawn = [group.attributes["class"] for group in psnr.one("svg", "chart").all("g")]
-    assert drawn == ["series s0", "series s0 dashed", "series s1", "series s1 dashed"]
-    assert [item.text for item in miou.one("ul", "legend").all("li")] == [
-        "SDB, here", "SDB, paper",
+    for title, figure in charts.items():
+        dashed = " dashed" if title.endswith("paper") else ""
+        drawn = [group.attributes["class"] for group in figure.one("svg", "chart").all("g")]
+        both = [f"series s0{dashed}", f"series s1{dashed}"]
+        assert drawn == (both if title.startswith("PSNR") else both[1:])  # DDFN, SDB
+        if title.startswith("PSNR"):
+            assert [item.text for item in figure.one("ul", "legend").all("li")] == ["DDFN", "SDB"]
+
+
+def reported(lines: dict[str, dict[str, list[float]]], table: str = "table3") -> Any:
+    """The report of PSNR here and in the paper along units, by the beginning of the labels."""
+    rows = [
+        {
+            "label": f"{name} x {number + 1}",
+            "denoised": {
+                whose: {"psnr": values[number]} for whose, values in figures.items() if values
+            },
+            "segmented": None, "class_iou": None, "parameters": None,
+        }
+        for name, figures in lines.items()
+        for number in range(3)
     ]  # fmt: skip
+    told = {
+        "table": table, "caption": "Units", "dataset": "camvid", "seeds": 1, "images": 101,
+        "protocol": {}, "claims": [], "tables": [{"noise": "poisson", "rows": rows}],
+    }  # fmt: skip
+    made = report_of(told, {}, command="sdabn", versions={}, device="cpu")
+    return fixtures_report.parse(render(made))
+
+
+def heights(figure: fixtures_report.Element) -> list[list[float]]:
+    """Where the points of every curve of a chart lie, from above."""
+    return [
+        [float(point.split(",")[1]) for point in line.attributes["points"].split()]
+        for line in figure.one("svg", "chart").all("polyline")
+    ]
+
+
+def test_gains_can_be_seen_and_compared_however_far_from_the_papers_a_run_is():
+    report = reported({
+        "DDFN": {"here": [26.10, 26.18, 26.20], "paper": [34.157, 34.28, 34.34]},
+        "SDB": {"here": [26.20, 26.27, 26.30], "paper": [34.231, 34.34, 34.42]},
+    })  # fmt: skip
+
+    here, paper = report.all("figure", "lines")
+    (ddfn, sdb), (papers_ddfn, papers_sdb) = heights(here), heights(paper)
+    pixels = (ddfn[0] - sdb[0]) / 0.1  # a decibel
+    assert ddfn[0] - ddfn[2] == pytest.approx(0.1 * pixels, abs=0.05)
+    assert papers_sdb[0] - papers_sdb[2] == pytest.approx(0.189 * pixels, abs=0.05)
+    assert papers_ddfn[0] - papers_sdb[0] == pytest.approx(0.074 * pixels, abs=0.05)
+    assert 0.1 * pixels > 20  # markers are 8 high
+    assert "same scale" in here.text
+    assert "same scale" in paper.text
+
+
+def test_a_run_of_a_far_larger_range_does_not_flatten_the_papers_curve():
+    report = reported({"SDB": {"here": [12.0, 20.0, 26.0], "paper": [34.231, 34.34, 34.42]}})
+
+    here, paper = report.all("figure", "lines")
+    ((first, _, last),) = heights(paper)
+    assert first - last > 50
+    assert "a scale of its own" in here.text
+
+
+def test_curves_that_the_paper_lacks_stand_alone():
+    report = reported({"SDB": {"here": [26.0, 26.1, float("inf")], "paper": []}})
+
+    (here,) = report.all("figure", "lines")
+    assert here.one("strong").text == "PSNR of SDB over units, here"
+    assert len(heights(here)[0]) == 2
+    assert not here.all("p", "note")
 
 
 def test_a_reproduced_claim_has_its_verdict_sentence_and_differences(reproduced):
@@ -96,13 +165,13 @@ def test_the_papers_figure_is_a_curve_over_the_noise(reproduced):
 
     assert told["tables"][0]["noise"] == "gaussian:sigma=0 to gaussian:sigma=50"
     (chart,) = page.all("figure", "lines")
-    assert chart.one("strong").text == "mIoU over sigma"
+    # The paper's own curve has no figures; the one of Table 1 stands in the table.
+    assert chart.one("strong").text == "mIoU over sigma, here"
     values = [row["segmented"]["here"]["miou"] for row in told["tables"][0]["rows"]]
     assert [title.text for title in chart.all("title")] == [
-        *(f"here: {value:.2f} at {level}"
-          for value, level in zip(values, range(0, 51, 10), strict=True)),
-        "paper: 76.20 at 0",  # Table 1's; the paper draws the others without figures
-    ]  # fmt: skip
+        f"here: {value:.2f} at {level}"
+        for value, level in zip(values, range(0, 51, 10), strict=True)
+    ]
 
 
 def test_the_papers_figure_shows_what_noise_does_to_the_clean_segmenter(reproduced):

@@ -69,7 +69,7 @@ def lines(chart: LineChart) -> Markup:
     points = [(x, y) for series in chart.series for x, y in series.points if is_known(y)]
     if not points:
         return Markup("")
-    y_ticks = _y_ticks([y for _, y in points], chart.span)
+    y_ticks = list(chart.ticks) or _y_ticks([y for _, y in points], chart.span)
     names = [written(float(value), digits_of(y_ticks)) for value in y_ticks]
     left = 12 + LETTER * max(map(len, names))
     across, x_ticks = _x_axis([x for x, _ in points], left)

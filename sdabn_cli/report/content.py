@@ -99,6 +99,8 @@ class LineChart:
         x, y: Names of the axes, with their units.
         series: The curves.
         span: Least extent of the y axis, so that differences of no weight look like it.
+        ticks: Of the y axis, from its one end to the other; round numbers that enclose the curves
+            by default.
         notes: Printed below.
     """
 
@@ -108,6 +110,7 @@ class LineChart:
     y: str
     series: Sequence[Series]
     span: float = 0.0
+    ticks: Sequence[float] = ()
     notes: Sequence[str] = ()
 
 

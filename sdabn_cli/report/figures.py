@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 
 from sdabn_cli.report.content import Cell
 
@@ -49,6 +50,20 @@ def ticks(low: float, high: float, *, count: int = 5) -> list[float]:
     step = next(factor * power for factor in STEPS if factor * power >= rough * 0.999)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     return [round(number * step, 12) for number in range(first, last + 1)]
+
+
+def ticks_alike(ranges: Sequence[tuple[float, float]], *, least: float = 0.0) -> list[list[float]]:
+    """Round numbers that enclose each of several ranges, as far apart and as many for each.
+
+    Args:
+        ranges: Least and largest value of each, one of them above the other if ``least`` is 0.
+        least: Least extent that is enclosed.
+    """
+    span = max(least, *(high - low for low, high in ranges))
+    found = [ticks((low + high - span) / 2, (low + high + span) / 2) for low, high in ranges]
+    most = max(map(len, found))
+    # Of ranges of one length some meet one tick more than others.
+    return [each + [2 * each[-1] - each[-2]] * (most - len(each)) for each in found]
 
 
 def digits_of(values: list[float]) -> int:

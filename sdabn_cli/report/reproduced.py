@@ -20,7 +20,7 @@ from sdabn_cli.report.content import (
     Series,
     Table,
 )
-from sdabn_cli.report.figures import MINUS
+from sdabn_cli.report.figures import MINUS, is_known, ticks_alike
 from sdabn_cli.report.measured import COLUMNS, CURVES, protocol_words
 from sdabn_cli.report.words import (
     DATASETS,
@@ -38,6 +38,18 @@ AXES = {"table3": "units", "table6": "units", "figure2": "sigma"}
 
 #: Labels of such rows: "SDB x 2", "sigma = 30".
 ALONG = re.compile(r"(?P<series>.+?) (?:x|=) (?P<place>\d+)")
+
+#: Whose figures stand beside each other, as titles say it.
+WHOSE = {"here": "here", "paper": "in the paper"}
+
+#: Charts of this run and of the paper have one scale unless a range is so many times the other.
+ALIKE = 4
+
+SAME_SCALE = "Both charts have the same scale: equal gains are equally high."
+OTHER_SCALE = "Each chart has a scale of its own: gains cannot be compared by their height."
+
+Lines = dict[str, list[tuple[float, float]]]
+"""Points of curves by their names."""
 
 TONES = {"holds": "good", "contradicted": "bad", "open": "open"}
 
@@ -140,42 +152,65 @@ def _curves(told: Mapping[str, Any], each: Mapping[str, Any]) -> list[Block]:
     """PSNR and mIoU along the rows of tables that have an axis, here and in the paper."""
     if told["table"] not in AXES:
         return []
-    axis = AXES[told["table"]]
-    charts: list[Block] = []
-    for key, span in CURVES.items():
-        if lines := _lines(each["rows"], key):
-            metric, series = METRICS[key], _series(lines, axis)
-            charts.append(LineChart(f"{metric.name} over {axis}", axis, metric.unit, series, span))
-    return charts
+    return [chart for key in CURVES for chart in _pair(each["rows"], key, AXES[told["table"]])]
 
 
-def _lines(
-    rows: Sequence[Mapping[str, Any]], key: str
-) -> dict[tuple[str, str], list[tuple[float, float | None]]]:
-    """Points of a figure by what a row's label begins with, and whose figure it is."""
-    lines: dict[tuple[str, str], list[tuple[float, float | None]]] = {}
-    for row in rows:
-        place = ALONG.fullmatch(row["label"])
-        for whose in ("here", "paper"):
-            if place and key in (figures := figures_of(row, whose)):
-                point = (float(place["place"]), figures[key])
-                lines.setdefault((place["series"], whose), []).append(point)
-    return lines
+def _pair(rows: Sequence[Mapping[str, Any]], key: str, axis: str) -> list[LineChart]:
+    """A figure here and in the paper, each with a chart of its own: they may lie far apart.
 
-
-def _series(
-    lines: Mapping[tuple[str, str], Sequence[tuple[float, float | None]]], axis: str
-) -> list[Series]:
-    """Curves, of which the paper's has the colour of the one here that it belongs to."""
-    styles = {name: number for number, name in enumerate(dict.fromkeys(name for name, _ in lines))}
+    Equal gains are equally high in both, unless those of one could not be seen then.
+    """
+    drawn = {whose: lines for whose in WHOSE if (lines := _lines(rows, key, whose))}
+    if not drawn:
+        return []
+    ranges = [_range(lines) for lines in drawn.values()]
+    extents = [max(CURVES[key], high - low) for low, high in ranges]
+    alike = max(extents) <= ALIKE * min(extents)
+    scales = ticks_alike(ranges, least=CURVES[key]) if alike else [()] * len(drawn)
+    note = SAME_SCALE if alike else OTHER_SCALE
     return [
-        Series(
-            whose if name == axis else f"{name}, {whose}",
-            points,
-            dashed=whose == "paper",
-            style=styles[name],
+        LineChart(
+            _title(key, axis, whose, lines),
+            axis,
+            METRICS[key].unit,
+            _series(lines, rows, axis, whose),
+            span=CURVES[key],
+            ticks=scale,
+            notes=[note] if len(drawn) > 1 else [],
         )
-        for (name, whose), points in lines.items()
+        for (whose, lines), scale in zip(drawn.items(), scales, strict=True)
+    ]
+
+
+def _title(key: str, axis: str, whose: str, lines: Lines) -> str:
+    """What a chart shows; with a single curve, whose name no legend tells, of what."""
+    name, *others = lines
+    of = "" if others or name == axis else f" of {name}"
+    return f"{METRICS[key].name}{of} over {axis}, {WHOSE[whose]}"
+
+
+def _lines(rows: Sequence[Mapping[str, Any]], key: str, whose: str) -> Lines:
+    """Known points of a figure by what a row's label begins with; curves of one are left out."""
+    found: Lines = {}
+    for row in rows:
+        place, figure = ALONG.fullmatch(row["label"]), figures_of(row, whose).get(key)
+        if place and is_known(figure):
+            found.setdefault(place["series"], []).append((float(place["place"]), figure))
+    return {name: points for name, points in found.items() if len(points) > 1}
+
+
+def _range(lines: Lines) -> tuple[float, float]:
+    figures = [figure for points in lines.values() for _, figure in points]
+    return min(figures), max(figures)
+
+
+def _series(lines: Lines, rows: Sequence[Mapping[str, Any]], axis: str, whose: str) -> list[Series]:
+    """Curves, each with the colour that its rows have in every chart of the table."""
+    places = (ALONG.fullmatch(row["label"]) for row in rows)
+    styles = list(dict.fromkeys(place["series"] for place in places if place))
+    return [
+        Series(whose if name == axis else name, points, whose == "paper", styles.index(name))
+        for name, points in lines.items()
     ]
 
 
