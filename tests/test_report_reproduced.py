@@ -153,11 +153,46 @@ def test_a_reproduced_table_shows_the_same_images_by_every_system(reproduced):
     _, page = reproduced("table4", "--report-images", 1)
 
     (found,) = pictures(page)
+    rows = ["DDFN x 1", "DDFN x 2", "Gt D1", "S1 D1"]
     assert list(found) == [
-        "noisy", "ddfn 1: estimate", "ddfn 2: estimate", "gt 1: estimate", "sdb 1: estimate",
-        "clean", "ddfn 3: labels", "gt 1: labels", "gt 2: labels", "sdb 1: labels",
-        "sdb 2: labels", "true labels",
+        "noisy", *(f"{row}: estimate" for row in rows), "clean",
+        *(f"{row}: labels" for row in rows), "true labels",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("table", "estimates", "labels"),
+    [
+        ("table1", ["D0", "ImgD", "SD"], ["S on denoised images", "S on noisy images"]),
+        ("table3", [f"{name} x {unit}" for name in ("DDFN", "SDB") for unit in (1, 2, 3)],
+         ["SDB x 1", "SDB x 2", "SDB x 3"]),
+        ("table5", [], ["S1 D1 S2, joint", "S1", "S1 D1 S2"]),
+    ],
+)  # fmt: skip
+def test_a_picture_is_called_by_the_row_that_it_belongs_to(reproduced, table, estimates, labels):
+    without = ["--without", "plus"] if table == "table5" else []  # needs hrnet
+
+    _, page = reproduced(table, "--report-images", 1, *without)
+
+    (found,) = pictures(page)
+    assert list(found) == [
+        "noisy", *(f"{row}: estimate" for row in estimates), "clean",
+        *(f"{row}: labels" for row in labels), "true labels",
+    ]  # fmt: skip
+
+
+def test_a_picture_has_the_figure_of_its_row(reproduced):
+    told, page = reproduced("table4", "--limit", 1, "--report-images", 1)
+
+    figures = {
+        button.one(name="name").text: button.all(name="figure")[0].text
+        for button in page.one("figure", "comparison").all("button")
+        if button.all(name="figure")
+    }
+    for row in told["tables"][0]["rows"][1:]:
+        psnr, miou = row["denoised"]["here"]["psnr"], row["segmented"]["here"]["miou"]
+        assert figures[f"{row['label']}: estimate"] == f"{psnr:.2f} dB"
+        assert figures[f"{row['label']}: labels"] == f"mIoU {miou:.1f} %"
 
 
 def test_the_papers_figure_is_a_curve_over_the_noise(reproduced):
@@ -193,9 +228,10 @@ def test_a_fixed_segmenter_behind_denoisers_is_shown_with_its_labels(reproduced)
     _, page = reproduced("table2", "--report-images", 1)
 
     (found,) = pictures(page)
+    rows = ["DDFN + Seg.", "DMS", "SDB"]
     assert list(found) == [
-        "noisy", "ddfn 1: estimate", "dms 1: estimate", "sdb 1: estimate", "clean",
-        "ddfn + s0: labels", "dms + s0: labels", "sdb 1: labels", "true labels",
+        "noisy", *(f"{row}: estimate" for row in rows), "clean",
+        *(f"{row}: labels" for row in rows), "true labels",
     ]  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,12 +22,19 @@ NOISY, CLEAN, TRUTH = "noisy", "clean", "true labels"
 ESTIMATE, LABELS = ": estimate", ": labels"
 
 
+class Names(NamedTuple):
+    """What the pictures of a unit are called; one without a name is left out."""
+
+    estimate: str = ""
+    labels: str = ""
+
+
 def compare(
     looked: Looked,
     dataset: Dataset,
     protocol: Protocol,
     *,
-    names: Sequence[str] = (),
+    names: Sequence[Names] = (),
     noisy: str = NOISY,
     alone: bool = False,
 ) -> Comparison:
@@ -36,13 +44,14 @@ def compare(
         looked: The image and what was found in it.
         dataset: Where it is from.
         protocol: How it is measured.
-        names: What its units are called; ``unit 1`` and so on by default.
+        names: What its units' pictures are called; ``unit 1`` and so on by default.
         noisy: What the noisy image is called; ends in ``noisy``.
         alone: Whether the only unit is the clean segmenter s0 in fact.
     """
     title = dataset[looked.index].name
     if not names:
-        names = ["s0" if alone else f"unit {number + 1}" for number in range(len(looked.units))]
+        units = ["s0" if alone else f"unit {number + 1}" for number in range(len(looked.units))]
+        names = [Names(unit, unit) for unit in units]
     made = _images(looked, title, names, protocol, noisy)
     made.append(_photo(CLEAN, looked.clean, title, ""))
     made += _maps(looked, title, names, dataset, protocol)
@@ -54,7 +63,7 @@ def merge(comparisons: Sequence[Comparison]) -> Comparison:
     """Put what several systems made of one image together.
 
     Args:
-        comparisons: Made by ``compare``, with different names of units.
+        comparisons: Made by ``compare``; of pictures of one name the first is taken.
     """
     found: dict[str, Layer] = {}
     for comparison in comparisons:
@@ -81,29 +90,29 @@ def _comparison(title: str, made: Sequence[Layer], note: str) -> Comparison:
 
 
 def _images(
-    looked: Looked, title: str, names: Sequence[str], protocol: Protocol, noisy: str
+    looked: Looked, title: str, names: Sequence[Names], protocol: Protocol, noisy: str
 ) -> list[Layer]:
     made = []
     if protocol.noise:
         figure = _decibel(looked.noisy, looked, protocol)
         made.append(_photo(noisy, looked.noisy, title, figure))
     for unit, name in zip(looked.units, names, strict=True):
-        if unit.estimate is not None:
+        if name.estimate and unit.estimate is not None:
             figure = _decibel(unit.estimate, looked, protocol)
-            made.append(_photo(f"{name}{ESTIMATE}", unit.estimate, title, figure))
+            made.append(_photo(f"{name.estimate}{ESTIMATE}", unit.estimate, title, figure))
     return made
 
 
 def _maps(
-    looked: Looked, title: str, names: Sequence[str], dataset: Dataset, protocol: Protocol
+    looked: Looked, title: str, names: Sequence[Names], dataset: Dataset, protocol: Protocol
 ) -> list[Layer]:
     made = []
     for unit, name in zip(looked.units, names, strict=True):
-        if unit.prediction is not None:
+        if name.labels and unit.prediction is not None:
             score = SegmentationScore(len(dataset.classes), protocol.absent_classes)
             score.add(unit.prediction[None].long(), looked.labels[None])
             figure = f"mIoU {written(score.summary()['miou'], 1)} %"
-            made.append(_classes(f"{name}{LABELS}", unit.prediction, dataset, title, figure))
+            made.append(_classes(f"{name.labels}{LABELS}", unit.prediction, dataset, title, figure))
     return made
 
 

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
-from sdabn_cli import evaluation, registry
+from sdabn_cli import assembly, evaluation, registry
 from sdabn_cli.evaluation import pick
 from sdabn_cli.report.album import Album
 from sdabn_cli.report.content import Comparison, Gallery
-from sdabn_cli.report.looking import NOISY, compare, merge
+from sdabn_cli.report.looking import NOISY, Names, compare, merge
 from sdabn_cli.report.measured import gallery
-from sdabn_cli.reproduction.campaign import CLEAN, order
+from sdabn_cli.reproduction.campaign import CLEAN, Campaign, order
 from sdabn_cli.reproduction.measuring import Examiner, open_validation
 from sdabn_cli.reproduction.planning import Plan
 from sdabn_cli.reproduction.systems import FIRST, Point
+from sdabn_cli.schedule import Stage
 
 
 def galleries(planned: Plan, wanted: int) -> dict[str, Gallery]:
-    """Run the deepest cascade of every system of a table on a few images, with the first seed.
+    """Run the systems of a table on a few images, with the first seed.
 
     Args:
         planned: A plan whose stages are all trained.
@@ -35,7 +36,7 @@ def galleries(planned: Plan, wanted: int) -> dict[str, Gallery]:
         places = pick(len(examiner.images), wanted) if wanted else []
         album = Album(wanted)
         if places:
-            _fill(album, examiner, _shown(planned.points), [examiner.images[p] for p in places])
+            _fill(album, examiner, _called(planned), [examiner.images[p] for p in places])
         if shown := gallery(dataset, album):
             if len(campaigns) > 1:
                 note = "All by the first seed's networks; the tables have the means over the seeds."
@@ -44,29 +45,45 @@ def galleries(planned: Plan, wanted: int) -> dict[str, Gallery]:
     return found
 
 
-def _shown(points: Sequence[Point]) -> list[Point]:
-    """What is looked at: the last stage of every system, and s0 under each noise of its own.
+def _called(planned: Plan) -> dict[Point, str]:
+    """Every point of a table by the label of its row, which names its pictures."""
+    return {Point.parse(text): row.label for row in planned.rows for text in row.points}
 
-    The last stage stands for all before it. The clean segmenter on clean images is not shown.
+
+def _shown(campaign: Campaign, points: Iterable[Point]) -> list[Point]:
+    """Points whose cascades are run: every one that no other such cascade contains.
+
+    A segmenter behind unguided denoisers stands in no cascade but its own. The clean segmenter on
+    clean images is not shown.
     """
-    last: dict[str, Point] = {}
-    for point in sorted(points, key=lambda each: (order(each.stage), each.behind)):
-        if point.stage != CLEAN:
-            last[point.system] = point
+    points = [point for point in points if point.noise or point.stage != CLEAN]
+    kept, contained = set(), set()
+    for point in sorted(points, key=lambda each: (order(each.stage), each.behind), reverse=True):
+        if point not in contained:
+            kept.add(point)
+            contained |= _within(campaign, point)
     # The paper's own system last: what is shown first is the last estimate.
-    systems = sorted(last.values(), key=lambda point: point.system == FIRST)
-    return [*systems, *(point for point in points if point.noise)]
+    return sorted((p for p in points if p in kept), key=lambda point: point.system == FIRST)
 
 
-def _fill(album: Album, examiner: Examiner, points: Sequence[Point], images: Sequence[int]) -> None:
-    """Evaluate every point on the images of an album, one after the other."""
+def _within(campaign: Campaign, point: Point) -> set[Point]:
+    """What the cascade that ends in a point finds besides it."""
+    before = assembly.prefix_of(campaign.recipe_of(point.system), point.stage)
+    stages = [*map(Stage.parse, before), *([point.stage] if point.behind else [])]
+    return {Point(point.system, stage) for stage in stages}
+
+
+def _fill(
+    album: Album, examiner: Examiner, called: Mapping[Point, str], images: Sequence[int]
+) -> None:
+    """Evaluate every cascade on the images of an album, one after the other."""
     made: dict[int, list[Comparison]] = {}
-    for point in points:
+    for point in _shown(examiner.campaign, called):
         noise = point.noise or examiner.campaign.noise
         protocol = examiner.protocol_of(noise)
         cascade = examiner.assembled(point)
-        names = _names(point, len(cascade.units))
-        noisy = f"{names[0]}: {NOISY}" if point.noise else NOISY
+        names = _names(point, len(cascade.units), called)
+        noisy = f"{called[point]}: {NOISY}" if point.noise else NOISY
 
         pictured = partial(
             compare, dataset=examiner.dataset, protocol=protocol, names=names, noisy=noisy
@@ -87,9 +104,9 @@ def _fill(album: Album, examiner: Examiner, points: Sequence[Point], images: Seq
     album.collect(examiner.compute.processes)
 
 
-def _names(point: Point, units: int) -> list[str]:
-    """What the units of a point's cascade are called in pictures."""
-    if point.noise:
-        return [point.noise.partition(":")[2].replace("=", " = ")]
-    names = [f"{point.system} {number + 1}" for number in range(units)]
-    return [*names[:-1], f"{point.system} + s0"] if point.behind else names
+def _names(point: Point, units: int, called: Mapping[Point, str]) -> list[Names]:
+    """What the pictures of a cascade's units are called; stages that no row shows have none."""
+    stages = [(Stage(unit, "denoise"), Stage(unit, "seg")) for unit in range(1, units + 1)]
+    names = [Names(*(called.get(Point(point.system, each), "") for each in two)) for two in stages]
+    # The clean segmenter stands in the place of the last unit's own.
+    return [*names[:-1], Names(labels=called[point])] if point.behind or point.noise else names
