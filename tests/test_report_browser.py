@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import devtools
@@ -12,7 +12,7 @@ from fixtures_cli import save_model, sdabn
 from PIL import Image
 
 from sdabn_cli.report import layers
-from sdabn_cli.report.content import Comparison, Gallery, Page, Section
+from sdabn_cli.report.content import Claim, Claims, Comparison, Gallery, Page, Section
 from sdabn_cli.report.page import write
 
 pytestmark = [
@@ -179,20 +179,34 @@ def test_a_screen_reader_is_told_where_the_divider_stands(tab, colours):
     assert tab.run(slider).startswith("48 %")
 
 
-@pytest.mark.parametrize("command", ["evaluate", "run"])
-def test_a_report_loads_nothing_and_the_console_stays_empty(
-    tab, tmp_path, tiny_plugins, camvid_tree, command
-):
-    model = save_model(tmp_path / "model")
-    what = {
-        "evaluate": ["--dataset", "camvid", "--data", camvid_tree],
-        "run": [camvid_tree / "val", "--add-noise", "gaussian:sigma=20"],
-    }
-    result = sdabn(command, *what[command], "--model", model, "--report", "report.html")
-    assert result.exit_code == 0, result.stderr
+@pytest.fixture
+def reported(tmp_path: Path, tiny_recipe: str, camvid_tree: Path) -> Callable[[str], Path]:
+    """Have a command write the report of a model, or of a table, with a long name."""
+    data = ["--dataset", "camvid", "--data", camvid_tree]
+    name = "m" * 120
+
+    def make(command: str) -> Path:
+        arguments = {
+            "evaluate": [*data, "--model", tmp_path / name],
+            "run": [camvid_tree / "val", "--add-noise", "gaussian:sigma=20",
+                    "--model", tmp_path / name],
+            "reproduce": ["table3", *data, "--recipe", tiny_recipe, "--run", name],
+        }  # fmt: skip
+        if command != "reproduce":
+            save_model(tmp_path / name)
+        result = sdabn(command, *arguments[command], "--report", "report.html")
+        assert result.exit_code == 0, result.stderr
+        return Path("report.html")
+
+    return make
+
+
+@pytest.mark.parametrize("command", ["evaluate", "run", "reproduce"])
+def test_a_report_loads_nothing_and_the_console_stays_empty(tab, reported, command):
+    report = reported(command)
 
     for width, dark in ((1600, False), (390, True)):
-        tab.show(Path("report.html"), width=width, dark=dark)
+        tab.show(report, width=width, dark=dark)
         tab.run("document.querySelector('.slider').focus()")
         before = tab.screenshot(whole=True)
         tab.press("ArrowRight", times=30)
@@ -201,21 +215,34 @@ def test_a_report_loads_nothing_and_the_console_stays_empty(
         assert before.tobytes() != after.tobytes()
 
     asked = tab.requested()
-    assert [url for url in asked if not url.startswith("data:")] == [
-        Path("report.html").resolve().as_uri()
-    ] * 2
+    assert [url for url in asked if not url.startswith("data:")] == [report.resolve().as_uri()] * 2
     assert tab.complaints() == []
 
 
-@pytest.mark.parametrize("width", [390, 1600])
-def test_nothing_is_wider_than_the_window(tab, tmp_path, tiny_plugins, camvid_tree, width):
-    model = save_model(tmp_path / ("m" * 120))
-    assert sdabn("evaluate", "--dataset", "camvid", "--data", camvid_tree, "--model", model,
-                 "--report", "report.html").exit_code == 0  # fmt: skip
+@pytest.mark.parametrize("command", ["evaluate", "reproduce"])
+def test_nothing_is_wider_than_the_window(tab, reported, command):
+    report = reported(command)
 
-    tab.show(Path("report.html"), width=width)
+    for width in (390, 1600):
+        tab.show(report, width=width)
+        assert tab.run("document.documentElement.scrollWidth") == width
 
-    assert tab.run("document.documentElement.scrollWidth") == width
+
+def test_a_long_claim_is_not_wider_than_the_window(tab):
+    words, letters = "segmentation helps denoising " * 20, "sdb:d1" * 60
+    claims = [
+        Claim(text, verdict, "open", [text, text])
+        for text, verdict in ((words, "open"), (letters, "open"), (words, letters))
+    ]
+    write(Path("claims.html"), Page("Claims", "", [Section("All", [Claims(claims)])], "sdabn"))
+
+    tab.show(Path("claims.html"), width=390)
+
+    assert tab.run("document.documentElement.scrollWidth") == 390
+    right = (
+        "[...document.querySelectorAll('.claims *')].map((e) => e.getBoundingClientRect().right)"
+    )
+    assert max(tab.run(right)) <= 390
 
 
 def test_every_picture_is_decoded(tab, colours):
