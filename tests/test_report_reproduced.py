@@ -114,6 +114,16 @@ def test_gains_can_be_seen_and_compared_however_far_from_the_papers_a_run_is():
     assert "same scale" in paper.text
 
 
+def test_the_papers_figures_have_the_digits_that_it_prints():
+    report = reported({"SDB": {"here": [26.1234, 26.2, 26.3], "paper": [34.157, 34.23, 34.3]}})
+
+    cells = [row.all("td") for row in report.one("table").one("tbody").all("tr")]
+    assert [[cell.text for cell in row] for row in cells] == [
+        ["26.12", "34.157"], ["26.20", "34.23"], ["26.30", "34.30"],
+    ]  # fmt: skip
+    assert {cell.attributes["class"] for row in cells for cell in row} == {"number"}
+
+
 def test_a_run_of_a_far_larger_range_does_not_flatten_the_papers_curve():
     report = reported({"SDB": {"here": [12.0, 20.0, 26.0], "paper": [34.231, 34.34, 34.42]}})
 

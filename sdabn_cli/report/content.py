@@ -22,10 +22,12 @@ class Column:
     Attributes:
         name: Heading, with the unit.
         digits: After the decimal point.
+        as_printed: Whether the figures are the paper's, with one digit more where it prints that.
     """
 
     name: str
     digits: int = 2
+    as_printed: bool = False
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from sdabn_cli.errors import SdabnError
 from sdabn_cli.files import require_writable, write_atomically
 from sdabn_cli.report import charts, figures
 from sdabn_cli.report.content import Column, Gallery, Layer, Page
+from sdabn_cli.report.words import as_printed
 
 #: What a report may be called.
 SUFFIXES = (".html", ".htm")
@@ -127,6 +128,8 @@ def _figure(value: Any, column: str | Column | int) -> Markup:
     text = figures.written(value, digits)
     if not figures.is_known(value):
         return Markup("{}").format(text)
+    if isinstance(column, Column) and column.as_printed:
+        text = as_printed(value, digits=digits).replace("-", figures.MINUS)
     return Markup('<data value="{}">{}</data>').format(repr(value), text)
 
 

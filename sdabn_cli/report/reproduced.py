@@ -120,7 +120,8 @@ def _table(told: Mapping[str, Any], each: Mapping[str, Any], notes: Sequence[str
     ]
     columns: list[str | Column] = [""]
     columns += [
-        Column(f"{COLUMNS[key].name}, {whose}", COLUMNS[key].digits) for key, whose in present
+        Column(f"{COLUMNS[key].name}, {whose}", COLUMNS[key].digits, as_printed=whose == "paper")
+        for key, whose in present
     ]
     cells: list[list[Cell]] = [
         [row["label"], *(figures_of(row, whose).get(key) for key, whose in present)] for row in rows
