@@ -164,7 +164,7 @@ def check_options(
             )
     types = annotations_of(function)
     hints = {name: types.get(name, Any) for name in allowed}
-    nested = {n: kind for n in allowed for t, kind in NESTED.items() if bare(hints[n]) is t}
+    nested = _nested(function)
     plain = {name: parameter for name, parameter in allowed.items() if name not in nested}
     values, problems = convert(
         {name: hints[name] for name in plain},
@@ -180,34 +180,69 @@ def check_options(
     return values | builders
 
 
+def _nested(function: Callable[..., Any]) -> dict[str, str]:
+    """Options of a plug-in that are plug-ins themselves, and their kinds."""
+    types = annotations_of(function)
+    options = ((name, bare(types.get(name, Any))) for name in options_of(function))
+    return {name: kind for name, hint in options for t, kind in NESTED.items() if hint is t}
+
+
+def named_in(kind: str, name: str, options: Mapping[str, Any]) -> list[Plugin]:
+    """A plug-in, and those that its options name, and theirs.
+
+    Args:
+        kind: One of the keys of ``GROUPS``.
+        name: Registered name.
+        options: The plug-in's own options.
+
+    Raises:
+        SdabnError: If one is not registered or does not load.
+    """
+    plugin = find(kind, name)
+    function = plugin.load()
+    found, defaults = [plugin], options_of(function)
+    for option, nested in _nested(function).items():
+        choice = options.get(option, defaults[option].default)
+        found += named_in(nested, *_chosen(nested, choice))
+    return found
+
+
 def _builder(kind: str, choice: Any) -> Callable[..., Any]:
     """The function that builds the plug-in which an option names.
+
+    Raises:
+        SdabnError: As ``_chosen``, or if there is no such plug-in.
+    """
+    name, options = _chosen(kind, choice)
+    find(kind, name)
+    return partial(build, kind, name, options)
+
+
+def _chosen(kind: str, choice: Any) -> tuple[str, dict[str, Any]]:
+    """Name and options of the plug-in that an option names.
 
     Args:
         kind: Its kind.
         choice: Text that ``parse`` reads, or a mapping of ``name`` and ``options``.
 
     Raises:
-        SdabnError: If it is neither, or there is no such plug-in.
+        SdabnError: If it is neither.
     """
     if isinstance(choice, str):
-        name, options = parse(choice)
-    elif isinstance(choice, Mapping) and isinstance(choice.get("name"), str):
+        return parse(choice)
+    if isinstance(choice, Mapping) and isinstance(choice.get("name"), str):
         unknown = sorted(choice.keys() - {"name", "options"})
         if unknown:
             raise SdabnError(
                 f"The {kind} {choice['name']!r} is given with {unknown[0]!r}.",
                 "Allowed: name, options.",
             )
-        name, options = choice["name"], choice.get("options") or {}
-    else:
-        raise SdabnError(
-            f"{choice!r} names no {kind}.",
-            f"Write it like name, or [name:option=value]. "
-            f"{did_you_mean('', (plugin.name for plugin in plugins(kind)))}",
-        )
-    find(kind, name)
-    return partial(build, kind, name, options)
+        return choice["name"], choice.get("options") or {}
+    raise SdabnError(
+        f"{choice!r} names no {kind}.",
+        f"Write it like name, or [name:option=value]. "
+        f"{did_you_mean('', (plugin.name for plugin in plugins(kind)))}",
+    )
 
 
 def model_directory(name: str) -> Path:

@@ -18,24 +18,12 @@ from sdabn_cli.description import sha256_of
 from sdabn_cli.device import Compute
 from sdabn_cli.files import write_atomically
 from sdabn_cli.metrics import Protocol
-from sdabn_cli.model import versions
 from sdabn_cli.networks import count_parameters
 from sdabn_cli.recipe import Recipe
-from sdabn_cli.reproduction import fingerprints
+from sdabn_cli.reproduction import fingerprints, packages
 from sdabn_cli.reproduction.campaign import CLEAN, Campaign, file_name, order
 from sdabn_cli.reproduction.systems import Point
 from sdabn_cli.schedule import Stage
-
-#: Distributions that compute figures. Others, such as those that print, decide none.
-COMPUTING = (
-    "torch",
-    "torchvision",
-    "timm",
-    "segmentation-models-pytorch",
-    "torchmetrics",
-    "numpy",
-    "bm3d",
-)
 
 
 @dataclass(frozen=True)
@@ -132,6 +120,11 @@ class Examiner:
         """Digest of what is measured on."""
         return fingerprints.of_measured(self.dataset, self.images)
 
+    @cached_property
+    def _decoders(self) -> tuple[str, ...]:
+        """Distributions that decide what is read from files."""
+        return packages.decoders_of(self.dataset[index] for index in self.images)
+
     def _key(self, point: Point, noise: str | None) -> dict[str, Any]:
         """Everything that decides the figures."""
         run, recipe = self.campaign.run_of(point.system), self.campaign.recipe_of(point.system)
@@ -144,7 +137,7 @@ class Examiner:
             "split": recipe.data.validation_split,
             "images": self.images,
             "content": self._data,
-            "versions": versions(COMPUTING) | _owners(recipe),
+            "versions": packages.deciding(_chosen(recipe, ids, noise), self._decoders),
         }
 
     def protocol_of(self, noise: str | None) -> Protocol:
@@ -165,14 +158,15 @@ class Examiner:
         return whole.requires_grad_(False).eval()
 
 
-def _owners(recipe: Recipe) -> dict[str, str]:
-    """Which distributions, with their versions, a recipe's networks and noise come from."""
-    named = (
-        ("segmenter", recipe.segmenter.name),
-        ("denoiser", recipe.denoiser.name),
-        ("noise", recipe.noise.name),
-    )
-    return {kind: registry.find(kind, name).distribution for kind, name in named}
+def _chosen(
+    recipe: Recipe, ids: Iterable[str], noise: str | None
+) -> list[tuple[str, str, dict[str, Any]]]:
+    """Kind, name and options of the plug-ins that are measured: networks of stages, and a noise."""
+    kinds = {Stage.parse(id_).kind for id_ in ids}
+    networks = {"seg": ("segmenter", recipe.segmenter), "denoise": ("denoiser", recipe.denoiser)}
+    chosen = (networks[kind] for kind in sorted(kinds))
+    found = [(kind, choice.name, choice.options) for kind, choice in chosen]
+    return [*found, ("noise", *registry.parse(noise))] if noise else found
 
 
 def open_validation(campaign: Campaign) -> Dataset:
