@@ -4,7 +4,8 @@
         gaussian-sigma-50/sdb/             a run directory a system
             measured/d3-7b1c20aa.json      figures of the cascade that ends in d3, image by image
 
-Stages that two systems have in common are trained once and copied. ``data.json`` beside them says
+Stages that two systems have in common are trained once and copied, and a copy stays one: what is
+trained anew takes its place, unless something was trained upon it. ``data.json`` beside them says
 which data they have seen; trainings on other data are not taken for them.
 """
 
@@ -14,7 +15,6 @@ import contextlib
 import hashlib
 import json
 import re
-import shutil
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -29,7 +29,8 @@ from sdabn_cli.errors import SdabnError
 from sdabn_cli.files import write_atomically
 from sdabn_cli.job import Watcher
 from sdabn_cli.recipe import Recipe, StageSettings
-from sdabn_cli.reproduction.systems import FIRST, SYSTEMS, Point, System, changed
+from sdabn_cli.reproduction import copies
+from sdabn_cli.reproduction.systems import FIRST, SYSTEMS, Point, System, changed, order
 from sdabn_cli.runs import Run, StageDirectory
 from sdabn_cli.schedule import Stage
 
@@ -108,14 +109,16 @@ class Campaign:
             data: Digests of the splits ``train`` and ``val``.
 
         Raises:
-            SdabnError: If a run directory is another recipe's, with every key that differs, or if
-                its stages have seen other data.
+            SdabnError: If a run directory is another recipe's, with every key that differs, if its
+                stages have seen other data, or were trained upon copies of what is another stage
+                by now.
         """
-        for system in self.stages(points):
+        for system, stages in self.stages(points).items():
             try:
                 self.run_of(system).check_recipe(self.recipe_of(system))
             except SdabnError as error:
                 raise SdabnError(error.problem, ELSEWHERE) from error
+            self._outdated(system, stages)
         for folder, decisive in self._seen(data, self._begun()).items():
             known = _read_data(folder)
             for split, digest in decisive.items():
@@ -161,24 +164,29 @@ class Campaign:
         compute: Compute,
         watching: Watching,
     ) -> None:
-        run, shared = self.run_of(system), SYSTEMS[system].shares
-        if all(run.stage(stage).status == "finished" for stage in stages):
+        run, is_main = self.run_of(system), compute.processes.is_main
+        outdated = self._outdated(system, stages)
+        if is_main and system == FIRST and CLEAN in stages:
+            self._offer(run.stage(CLEAN))
+        if not outdated and all(run.stage(stage).status == "finished" for stage in stages):
             return
         recipe = self.recipe_of(system)
         with (
             watching(system) as watcher,
             training.opened(recipe, run, compute, watcher) as prepared,
         ):
-            if compute.processes.is_main:
+            if is_main:
                 awaited = [recipe.for_stage(s) for s in stages if SYSTEMS[system].trains(s)]
                 self._record(data, [*self._begun(), *awaited])
             for stage in stages:
-                if compute.processes.is_main:
-                    self._take(stage, system, shared)
+                if is_main:
+                    self._take(system, stage, watcher)
                 compute.processes.wait()
                 training.train_stage(prepared, stage)
-                if compute.processes.is_main and system == FIRST and stage == CLEAN:
-                    copy_stage(run.stage(stage), self._clean)
+                if is_main and system == FIRST and stage == CLEAN:
+                    self._offer(run.stage(stage))
+                    self._take(system, stage, watcher)  # another noise's may be there meanwhile
+            compute.processes.wait()
 
     def _record(self, data: Mapping[str, str], settings: list[StageSettings]) -> None:
         """Say which data the stages have seen; what older versions have trained says nothing.
@@ -230,13 +238,41 @@ class Campaign:
         data = self.base.data
         return f"{data.dataset}" + (f" in {data.root}" if data.root else "")
 
-    def _take(self, stage: Stage, system: str, shared: tuple[str, ...]) -> None:
+    def _source(self, system: str, stage: Stage) -> StageDirectory | None:
+        """What a stage of a system is a copy of; None for a stage of its own."""
+        shares = stage.id in SYSTEMS[system].shares
+        if stage == CLEAN and (system == FIRST or (shares and self._clean.status == "finished")):
+            return self._clean
+        return self.run_of(FIRST).stage(stage) if shares else None
+
+    def _outdated(self, system: str, stages: Iterable[Stage]) -> list[Stage]:
+        """Copies of what was trained anew since, upon which nothing was trained.
+
+        Raises:
+            SdabnError: If something was.
+        """
+        run, found = self.run_of(system), []
+        for stage in stages:
+            source, target = self._source(system, stage), run.stage(stage)
+            if source is None or not copies.is_outdated(source, target):
+                continue
+            own = [s for s in run.begun() if SYSTEMS[system].trains(s)
+                   and self._source(system, s) is None]  # fmt: skip
+            if upon := copies.trained_upon(stage, self.recipe_of(system), own):
+                raise copies.outdated(source, target, upon)
+            found.append(stage)
+        return found
+
+    def _offer(self, clean: StageDirectory) -> None:
+        """Make a clean segmenter that of all noises, where there is none yet."""
+        if self._clean.status != "finished":
+            copies.take(clean, self._clean)
+
+    def _take(self, system: str, stage: Stage, watcher: Watcher) -> None:
         """Copy a stage that has been trained elsewhere already."""
-        place = self.run_of(system).stage(stage)
-        if stage.id in shared:
-            copy_stage(self.run_of(FIRST).stage(stage), place)
-        elif system == FIRST and stage == CLEAN and place.status == "missing":
-            copy_stage(self._clean, place)
+        source, target = self._source(system, stage), self.run_of(system).stage(stage)
+        if source is not None and copies.take(source, target):
+            watcher.warn(f"{target.path} had other weights than {source.path}: they are its now.")
 
     @property
     def _clean(self) -> StageDirectory:
@@ -272,22 +308,6 @@ def _read_data(folder: Path) -> dict[str, str]:
     return {split: digest for split, digest in pairs if isinstance(digest, str)}
 
 
-def order(stage: Stage) -> tuple[int, bool]:
-    """Sorts stages as Algorithm 1 trains them."""
-    return stage.index, stage.kind == "denoise"
-
-
 def file_name(text: str) -> str:
     """A text as the name of a file."""
     return re.sub(r"[^A-Za-z0-9.+]+", "-", text)
-
-
-def copy_stage(source: StageDirectory, target: StageDirectory) -> None:
-    """Copy a finished stage; its weights come last, for they say that it is finished."""
-    if source.status != "finished" or target.status == "finished":
-        return
-    target.path.mkdir(parents=True, exist_ok=True)
-    for path in source.path.glob("metrics.jsonl"):
-        shutil.copyfile(path, target.path / path.name)
-    content = source.weights.read_bytes()
-    write_atomically(target.weights, lambda file: file.write(content))

@@ -21,8 +21,8 @@ from sdabn_cli.metrics import Protocol
 from sdabn_cli.networks import count_parameters
 from sdabn_cli.recipe import Recipe
 from sdabn_cli.reproduction import fingerprints, packages
-from sdabn_cli.reproduction.campaign import CLEAN, Campaign, file_name, order
-from sdabn_cli.reproduction.systems import Point
+from sdabn_cli.reproduction.campaign import CLEAN, Campaign, file_name
+from sdabn_cli.reproduction.systems import Point, order
 from sdabn_cli.schedule import Stage
 
 

@@ -12,10 +12,10 @@ from sdabn_cli.report.album import Album
 from sdabn_cli.report.content import Comparison, Gallery
 from sdabn_cli.report.looking import NOISY, Names, compare, merge
 from sdabn_cli.report.measured import gallery
-from sdabn_cli.reproduction.campaign import CLEAN, Campaign, order
+from sdabn_cli.reproduction.campaign import CLEAN, Campaign
 from sdabn_cli.reproduction.measuring import Examiner, open_validation
 from sdabn_cli.reproduction.planning import Plan
-from sdabn_cli.reproduction.systems import FIRST, Point
+from sdabn_cli.reproduction.systems import FIRST, Point, order
 from sdabn_cli.schedule import Stage
 
 

@@ -67,6 +67,11 @@ SYSTEMS = {
 }  # fmt: skip
 
 
+def order(stage: Stage) -> tuple[int, bool]:
+    """Sorts stages as Algorithm 1 trains them."""
+    return stage.index, stage.kind == "denoise"
+
+
 @dataclass(frozen=True)
 class Point:
     """A figure's place: a stage of a system, and what it is measured on.
