@@ -33,8 +33,8 @@ class Evaluation:
         noisy: psnr and ssim of the images before the first unit; None without noise.
         images: Number of images.
         protocol: How it was measured.
-        per_image: Figures of every image in turn, a mapping a unit: psnr, and confusion, int64
-            (K, K) of true by predicted class; None for what a unit lacks.
+        per_image: Figures of every image in turn, a mapping a unit: psnr, and counts, int64 (3, K)
+            as ``SegmentationScore`` has them; None for what a unit lacks.
     """
 
     units: list[dict[str, Any]]
@@ -212,7 +212,7 @@ def _per_image(
         [
             {
                 "psnr": denoised.figures[number][1] if denoised.figures else None,
-                "confusion": segmented.images[number][1] if segmented.images else None,
+                "counts": segmented.images[number][1] if segmented.images else None,
             }
             for denoised, segmented in zip(denoising, segmentation, strict=True)
         ]

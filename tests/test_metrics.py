@@ -95,6 +95,18 @@ def test_the_confusion_matrix_is_over_the_whole_set_and_not_a_mean_of_images():
     assert score.summary()["pixel_accuracy"] == 80
 
 
+def test_an_image_is_kept_as_three_numbers_a_class():
+    score = SegmentationScore(3)
+
+    score.add(torch.tensor([[[0, 1, 1, 2]]]), torch.tensor([[[0, 0, 1, IGNORED]]]), 4)
+    score.add(torch.tensor([[[2]]]), torch.tensor([[[0]]]), 7)
+
+    (first, counts), (second, _) = score.images
+    assert (first, second) == (4, 7)
+    assert counts.tolist() == [[1, 1, 0], [2, 1, 0], [1, 2, 0]]  # found, true, predicted
+    assert score.counts.tolist() == [[1, 1, 0], [3, 1, 0], [1, 2, 1]]
+
+
 def test_a_set_without_any_label_has_no_figures():
     score = SegmentationScore(2)
 

@@ -23,6 +23,11 @@ from sdabn_cli.reproduction.systems import SYSTEMS, Point
 from sdabn_cli.schedule import Stage
 
 
+def counts(matrices: np.ndarray) -> np.ndarray:
+    """Found, true and predicted pixels, (images, 3, K), of confusion matrices (images, K, K)."""
+    return np.stack([matrices.diagonal(axis1=1, axis2=2), matrices.sum(2), matrices.sum(1)], 1)
+
+
 def test_the_difference_of_psnr_is_the_mean_of_pairs_with_the_error_of_their_mean():
     random = np.random.default_rng(1)
     image = random.normal(25, 4, 400)  # images differ far more than systems do
@@ -42,7 +47,7 @@ def test_the_difference_of_miou_is_that_of_the_matrices_of_the_whole_set():
     right = np.array([[[4, 0], [0, 4]], [[2, 0], [0, 6]]])
     half = np.array([[[4, 0], [2, 2]], [[2, 0], [3, 3]]])
 
-    found = miou_difference([right], [half])
+    found = miou_difference([counts(right)], [counts(half)])
 
     # Worse: class 0 6 / 11, class 1 5 / 10.
     assert found.mean == pytest.approx(100 - 100 * (6 / 11 + 5 / 10) / 2)
@@ -93,10 +98,10 @@ def test_frames_of_a_film_count_for_what_is_new_in_them_in_miou_too():
     right = random.integers(20, 80, (20, 2))
     matrices = np.zeros((20, 2, 2))
     matrices[:, [0, 1], [0, 1]], matrices[:, [0, 1], [1, 0]] = right, 100 - right
-    worse = np.broadcast_to(np.full((2, 2), 50.0), (20, 2, 2))
+    better, worse = counts(matrices), counts(np.full((20, 2, 2), 50.0))
 
-    scenes = miou_difference([matrices], [worse])
-    frames = miou_difference([np.repeat(matrices, 8, axis=0)], [np.repeat(worse, 8, axis=0)])
+    scenes = miou_difference([better], [worse])
+    frames = miou_difference([np.repeat(better, 8, axis=0)], [np.repeat(worse, 8, axis=0)])
 
     assert frames.mean == pytest.approx(scenes.mean)
     assert 0.7 < (frames.high - frames.low) / (scenes.high - scenes.low) < 1.5
@@ -148,8 +153,8 @@ def test_systems_that_are_equal_but_for_chance_are_told_apart_in_a_twentieth(see
 
 def test_classes_that_are_nowhere_count_as_the_protocol_says():
     # Two images, three classes, of which the last is absent; worse mistakes half of class 1.
-    right = np.array([[[4, 0, 0], [0, 4, 0], [0, 0, 0]]] * 2)
-    half = np.array([[[4, 0, 0], [2, 2, 0], [0, 0, 0]]] * 2)
+    right = counts(np.array([[[4, 0, 0], [0, 4, 0], [0, 0, 0]]] * 2))
+    half = counts(np.array([[[4, 0, 0], [2, 2, 0], [0, 0, 0]]] * 2))
     worse = (4 / 6 + 2 / 4) / 2  # of the two classes that are there
 
     left_out = miou_difference([right], [half])

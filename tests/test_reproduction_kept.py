@@ -166,6 +166,17 @@ def test_what_was_measured_is_read_again_until_its_weights_change(reproduced):
     assert back["tables"] == again["tables"]  # kept beside the figures of one image
 
 
+def test_what_is_kept_of_an_image_grows_with_the_classes_and_not_with_their_square(reproduced):
+    reproduced("figure2")
+
+    for path in Path("all").rglob("measured/*.json"):
+        counts = json.loads(path.read_text())["stages"]["s0"]["per_image"]
+        assert np.shape(counts) == (2, 3, 11)
+        found, true, predicted = np.moveaxis(counts, 1, 0)
+        assert (found <= np.minimum(true, predicted)).all()
+        assert (true.sum(1) == predicted.sum(1)).all()  # every pixel that has a label
+
+
 @pytest.mark.parametrize("stops_in", ["planning", "measuring", "the report"])
 def test_whoever_stops_it_is_told_what_is_kept(reproduced, third_party, stops_in):
     source = (

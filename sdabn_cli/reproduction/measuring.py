@@ -25,6 +25,9 @@ from sdabn_cli.reproduction.campaign import CLEAN, Campaign, file_name
 from sdabn_cli.reproduction.systems import Point, order
 from sdabn_cli.schedule import Stage
 
+#: Of what is kept; other forms are not read.
+FORM = 2
+
 
 @dataclass(frozen=True)
 class Figures:
@@ -32,7 +35,8 @@ class Figures:
 
     Attributes:
         summary: psnr and ssim of a denoiser; miou, pixel_accuracy, mean_accuracy of a segmenter.
-        per_image: PSNR, (images,), or confusion matrices, int64 (images, K, K).
+        per_image: PSNR, (images,), or int64 (images, 3, K): pixels of every class that were found,
+            that there are, and that were predicted.
         parameters: Of all networks up to there.
         noisy: psnr and ssim of the images as they were given; None without noise.
     """
@@ -131,6 +135,7 @@ class Examiner:
         ids = [*assembly.prefix_of(recipe, point.stage), point.stage.id]
         ids += [CLEAN.id] if point.behind else []
         return {
+            "form": FORM,
             "weights": [sha256_of(run.stage(id_).weights) for id_ in ids],
             "protocol": self.protocol_of(noise).as_dict(),
             "data": str(recipe.data.dataset),
@@ -200,7 +205,7 @@ def _entry(
     per_image = (
         [image["psnr"] for image in each]
         if letter == "d"
-        else [image["confusion"].tolist() for image in each]
+        else [image["counts"].tolist() for image in each]
     )
     units = list(cascade.units[: number + 1])
     if letter == "s":

@@ -190,8 +190,8 @@ def _class_iou(figures: Sequence[Figures], classes: Sequence[str]) -> dict[str, 
     """IoU of every class in percent, the mean over the seeds; None for absent classes."""
     found = []
     for each in figures:
-        matrix = each.per_image.sum(0)
-        hits, union = matrix.diagonal(), matrix.sum(0) + matrix.sum(1) - matrix.diagonal()
+        hits, true, predicted = each.per_image.sum(0)
+        union = true + predicted - hits
         found.append([100 * h / u if u else None for h, u in zip(hits, union, strict=True)])
     known = [
         [value for value in column if value is not None] for column in zip(*found, strict=True)

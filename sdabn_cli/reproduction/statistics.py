@@ -83,25 +83,26 @@ def miou_difference(
     """Difference of mIoU over the set, in percent.
 
     Args:
-        better: Confusion matrices of every image, (images, K, K), true by predicted, a seed each.
+        better: Pixels of every class in every image that were found, that there are, and that were
+            predicted, (images, 3, K), a seed each.
         worse: The same of the other system, on the same images.
         absent_classes: What a class counts that is nowhere in the set, see ``metrics.Protocol``.
     """
 
     def of(seed: int, weights: np.ndarray) -> np.ndarray:
         pair = (better[seed], worse[seed])
-        first, second = (_miou(weights, confusions, absent_classes) for confusions in pair)
+        first, second = (_miou(weights, counts, absent_classes) for counts in pair)
         return first - second
 
     return _interval(of, seeds=len(better), images=len(better[0]))
 
 
-def _miou(weights: np.ndarray, confusions: np.ndarray, absent_classes: str) -> np.ndarray:
+def _miou(weights: np.ndarray, counts: np.ndarray, absent_classes: str) -> np.ndarray:
     """MIoU of every weighting (R, images) of the images, in percent."""
-    classes = confusions.shape[1]
-    sums = (weights @ confusions.reshape(len(confusions), -1)).reshape(-1, classes, classes)
-    hits = np.einsum("rkk->rk", sums)
-    union = sums.sum(1) + sums.sum(2) - hits
+    images, _, classes = counts.shape
+    sums = (weights @ counts.reshape(images, -1)).reshape(-1, 3, classes)
+    hits, true, predicted = sums.swapaxes(0, 1)
+    union = true + predicted - hits
     found = np.divide(hits, union, out=np.zeros_like(hits), where=union > 0).sum(1)
     count = classes if absent_classes == "counted as 0" else (union > 0).sum(1)
     with np.errstate(invalid="ignore"):  # no label and no prediction at all: not a number
