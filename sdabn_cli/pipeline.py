@@ -111,7 +111,8 @@ def process(
         advance: Called after every file.
     """
     if options.album is not None:
-        options.album.expect([job.number for job in jobs])
+        names = {job.number: job.image.name for job in jobs}
+        options.album.expect(list(names), names.__getitem__)
     return _Pipeline(runner, options, advance).run(jobs)
 
 

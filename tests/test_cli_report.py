@@ -184,6 +184,45 @@ def test_a_number_of_images_without_a_report_is_refused(command):
     assert_refused(result, "--report-images", "Add one, such as --report report.html.")
 
 
+def test_images_are_shown_by_their_names(model, camvid_tree):
+    names = sorted(path.stem for path in camvid_tree.glob("val/*"))
+    for number in range(4):
+        save_picture(Path(f"photos/{number}.png"), seed=number)
+
+    evaluate(model, camvid_tree, "--report-images", names[-1])
+    of_evaluate = fixtures_report.read("report.html")
+    run(model, "photos", "--report-images", "3, 1.png")
+    of_run = fixtures_report.read("report.html")
+
+    titles = [
+        [figure.one("strong").text for figure in page.all("figure", "comparison")]
+        for page in (of_evaluate, of_run)
+    ]
+    assert titles == [[names[-1]], ["photos/1.png", "photos/3.png"]]
+
+
+@pytest.mark.parametrize("dry", [(), ("--dry-run",)])
+@pytest.mark.parametrize("command", ["evaluate", "reproduce"])
+def test_a_name_of_no_image_is_refused_with_the_nearest(
+    model, camvid_tree, tiny_recipe, command, dry
+):
+    (name, *_) = sorted(path.stem for path in camvid_tree.glob("val/*"))
+    given = {
+        "evaluate": ("--model", model, "--dataset", "camvid", "--data", camvid_tree),
+        "reproduce": ("table1", "--dataset", "camvid", "--data", camvid_tree,
+                      "--recipe", tiny_recipe),
+    }[command]  # fmt: skip
+
+    result = sdabn(command, *given, "--report", "r.html", "--report-images", f"{name}x", *dry)
+
+    assert_refused(result, f"none of the 2 images is called '{name}x'", name)
+    assert not Path("runs").exists()
+    assert_refused(
+        sdabn(command, *given, "--report", "r.html", "--report-images", "a,,b", *dry),
+        "neither a number nor names",
+    )
+
+
 def test_the_images_shown_are_evenly_spaced(model):
     for number in range(8):
         save_picture(Path(f"photos/{number}.png"), seed=number)

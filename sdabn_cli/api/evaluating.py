@@ -44,7 +44,7 @@ def evaluate(
     precision: str = "auto",
     progress: bool = False,
     report: str | Path | None = None,
-    report_images: int = IMAGES,
+    report_images: int | Sequence[str] = IMAGES,
     command: str | None = None,
     dry_run: bool = False,
 ) -> dict[str, Any]:
@@ -68,7 +68,7 @@ def evaluate(
         precision: ``auto``, ``float32`` or ``bfloat16``.
         progress: Show a bar on stderr.
         report: Write a report for people, one HTML file, to this path.
-        report_images: How many images it shows, evenly spaced.
+        report_images: How many images it shows, evenly spaced, or their names.
         command: What it says made it; by default the command line that does the same.
         dry_run: Only say what would be measured and written.
 
@@ -93,6 +93,7 @@ def evaluate(
     told = {"model": name, "dataset": dataset, "split": split, "stage": stage}
     told |= {"device": str(compute)} | reporting.told
     indices = evaluation.pick(len(opened), limit)
+    look = reporting.looker(opened, how, indices, alone=stage == "s0")
     if dry_run:
         planned = [{"unit": number + 1} for number in range(len(cascade.units))]
         return {"units": planned, "images": len(indices), "protocol": how.as_dict()} | told
@@ -106,7 +107,7 @@ def evaluate(
             compute=compute,
             limit=limit,
             advance=lambda: bar.update(task, advance=1),
-            look=reporting.looker(opened, how, indices, alone=stage == "s0"),
+            look=look,
         )
     measured = result.as_dict() | told
     given = {"data": data, "limit": limit, "protocol": protocol}

@@ -13,7 +13,7 @@ from sdabn_cli.evaluation import Looked
 from sdabn_cli.metrics import Protocol
 from sdabn_cli.model import versions
 from sdabn_cli.processes import Processes
-from sdabn_cli.report.album import Album
+from sdabn_cli.report.album import Album, Wanted
 from sdabn_cli.report.looking import compare
 from sdabn_cli.report.measured import page
 from sdabn_cli.report.page import check_target, write
@@ -36,13 +36,13 @@ class Reporting:
 
     Args:
         path: Of the report; None for no report.
-        images: How many images it shows.
+        images: Which images it shows.
 
     Raises:
         SdabnError: If it cannot be written to that path.
     """
 
-    def __init__(self, path: str | Path | None, images: int) -> None:
+    def __init__(self, path: str | Path | None, images: Wanted) -> None:
         self._path = None if path is None else Path(path)
         self._album = Album(images)
         if self._path is not None:
@@ -63,10 +63,13 @@ class Reporting:
             protocol: How they are measured.
             indices: Those that are measured.
             alone: Whether the only unit is the clean segmenter s0 in fact.
+
+        Raises:
+            SdabnError: If an image is wanted by a name that there is none of.
         """
         if self._path is None:
             return None
-        self._album.expect(indices)
+        self._album.expect(indices, lambda index: dataset[index].name)
 
         def look(looked: Looked) -> None:
             if self._album.wants(looked.index):

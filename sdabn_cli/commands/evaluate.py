@@ -68,7 +68,7 @@ def evaluate_model(
     device: Device = "auto",
     precision: Precision = "auto",
     report: ReportPath = None,
-    report_images: ReportImages = 6,
+    report_images: ReportImages = "6",
     dry_run: DryRun = False,
     json: Json = False,
 ) -> None:
@@ -76,6 +76,7 @@ def evaluate_model(
     from sdabn_cli.api.evaluating import evaluate
     from sdabn_cli.api.reporting import ReportNotWritten
     from sdabn_cli.console import emit
+    from sdabn_cli.report.album import wanted_of
 
     check_report_images(ctx, report)
     name = _name(model, run, stage)
@@ -95,7 +96,7 @@ def evaluate_model(
         precision=precision,
         progress=True,
         report=report,
-        report_images=report_images,
+        report_images=wanted_of(report_images),
         command=command_line(ctx),
         dry_run=dry_run,
     )

@@ -44,7 +44,11 @@ ReportPath = Annotated[
     ),
 ]
 ReportImages = Annotated[
-    int, typer.Option(help="How many images a report shows, evenly spaced.", min=0)
+    str,
+    typer.Option(
+        metavar="N|NAMES",
+        help="How many images a report shows, evenly spaced, or their names, with commas.",
+    ),
 ]
 Seed = Annotated[int, typer.Option(help="Seed of the noise.")]
 Units = Annotated[
@@ -69,6 +73,6 @@ def check_report_images(ctx: typer.Context, report: Path | None) -> None:
     source = ctx.get_parameter_source("report_images")
     if report is None and source is not None and source.name == "COMMANDLINE":
         raise SdabnError(
-            "--report-images says how many images a report shows, but there is no --report.",
+            "--report-images says which images a report shows, but there is no --report.",
             "Add one, such as --report report.html.",
         )

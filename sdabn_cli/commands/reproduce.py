@@ -23,6 +23,7 @@ from sdabn_cli.commands.options import (
 )
 
 if TYPE_CHECKING:
+    from sdabn_cli.report.album import Wanted
     from sdabn_cli.reproduction.planning import Plan
 
 
@@ -77,7 +78,7 @@ def reproduce(
         ),
     ] = None,
     report: ReportPath = None,
-    report_images: ReportImages = 6,
+    report_images: ReportImages = "6",
     dry_run: DryRun = False,
     json: Json = False,
 ) -> None:
@@ -86,9 +87,10 @@ def reproduce(
     Stages that systems share are trained once; what was trained or measured before is kept.
     """
     from sdabn_cli.console import TrainingDisplay, emit, say
+    from sdabn_cli.report.album import wanted_of
     from sdabn_cli.report.page import check_target
     from sdabn_cli.reproduction import markdown as pages
-    from sdabn_cli.reproduction import planning, reproducing
+    from sdabn_cli.reproduction import picturing, planning, reproducing
 
     check_report_images(ctx, report)
     if report is not None:
@@ -110,6 +112,9 @@ def reproduce(
             device=device,
             precision=precision,
         )
+        wanted = wanted_of(report_images)
+        if report is not None:
+            picturing.chosen(planned, wanted)
         if markdown is not None:
             pages.check_target(markdown, planned.table.name, planned.dataset)
         if dry_run:
@@ -123,7 +128,7 @@ def reproduce(
             pages.put(markdown, result, command_line(ctx))
             say(f"Markdown: {markdown}")
         if report:
-            _write_report(report, planned, result, report_images, command_line(ctx))
+            _write_report(report, planned, result, wanted, command_line(ctx))
             say(f"Report: {report}")
 
 
@@ -163,7 +168,7 @@ def _told_of(report: Path | None, markdown: Path | None) -> dict[str, str]:
 
 
 def _write_report(
-    path: Path, planned: Plan, result: dict[str, Any], images: int, command: str
+    path: Path, planned: Plan, result: dict[str, Any], images: Wanted, command: str
 ) -> None:
     """Run the systems on a few images more, and write what was found."""
     from sdabn_cli.model import versions

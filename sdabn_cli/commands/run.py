@@ -97,7 +97,7 @@ def _register(name: str, products: tuple[str, ...], text: str) -> None:
         max_pixels: MaxPixels = 100_000_000,
         skip_existing: SkipExisting = False,
         report: ReportPath = None,
-        report_images: ReportImages = 6,
+        report_images: ReportImages = "6",
         dry_run: DryRun = False,
         json: Json = False,
     ) -> None:
@@ -117,7 +117,7 @@ def _register(name: str, products: tuple[str, ...], text: str) -> None:
         from sdabn_cli import noiselevel
         from sdabn_cli.api.loading import Loading
         from sdabn_cli.pipeline import Options
-        from sdabn_cli.report.album import Album
+        from sdabn_cli.report.album import Album, wanted_of
         from sdabn_cli.report.page import check_target
 
         check_report_images(ctx, report)
@@ -136,7 +136,7 @@ def _register(name: str, products: tuple[str, ...], text: str) -> None:
         )
         if report is not None:
             check_target(report)
-        album = Album(report_images) if report else None
+        album = Album(wanted_of(report_images)) if report else None
         options = Options(wanted, noise, seed, noiselevel.parse(sigma), max_pixels, album)
         if dry_run or not jobs:
             _show_plan(jobs, wanted, model, skipped, report, json)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
+from pathlib import PurePath
 
+from sdabn_cli.errors import SdabnError
 from sdabn_cli.evaluation import pick
 from sdabn_cli.processes import Processes
 from sdabn_cli.report.content import Comparison
@@ -15,23 +18,70 @@ IMAGES = 6
 BUDGET = 64_000_000
 
 
+Wanted = int | Sequence[str]
+"""Which images: so many, evenly spaced, or those of these names, with or without their endings."""
+
+
+def wanted_of(text: str) -> Wanted:
+    """Read which images are wanted: a number, or names with commas between them.
+
+    Raises:
+        SdabnError: If it is neither.
+    """
+    if text.strip().isdecimal():
+        return int(text)
+    names = [name.strip() for name in text.split(",")]
+    if not all(names):
+        raise SdabnError(
+            f"--report-images {text!r} is neither a number nor names with commas between them.",
+            "For example: --report-images 6, or --report-images street,autumn",
+        )
+    return names
+
+
 class Album:
-    """Collects the comparisons of evenly spaced images.
+    """Collects the comparisons of some images.
 
     Args:
-        wanted: How many images; 0 for none.
+        wanted: Which images; 0 for none.
         budget: Bytes of all pictures together.
     """
 
-    def __init__(self, wanted: int = IMAGES, *, budget: int = BUDGET) -> None:
+    def __init__(self, wanted: Wanted = IMAGES, *, budget: int = BUDGET) -> None:
         self._wanted, self._budget = wanted, budget
         self._chosen: set[int] = set()
         self._found: dict[int, Comparison] = {}
 
-    def expect(self, numbers: Sequence[int]) -> None:
-        """Choose among the images that are to come, by their numbers."""
-        places = pick(len(numbers), self._wanted) if self._wanted else []
-        self._chosen = {numbers[place] for place in places}
+    def expect(self, numbers: Sequence[int], name_of: Callable[[int], str]) -> None:
+        """Choose among the images that are to come.
+
+        Args:
+            numbers: Theirs.
+            name_of: Tells the name of an image; only asked where images are wanted by name.
+
+        Raises:
+            SdabnError: If there is no image of a name that is wanted.
+        """
+        if isinstance(self._wanted, int):
+            places = pick(len(numbers), self._wanted) if self._wanted else []
+            self._chosen = {numbers[place] for place in places}
+            return
+        names = {number: name_of(number) for number in numbers}
+        self._chosen = set()
+        for wanted in self._wanted:
+            found = [n for n, name in names.items() if wanted in (name, PurePath(name).stem)]
+            if not found:
+                near = get_close_matches(wanted, names.values(), n=3, cutoff=0) or ["none"]
+                raise SdabnError(
+                    f"--report-images: none of the {len(names)} images is called {wanted!r}.",
+                    f"The nearest names: {', '.join(near)}.",
+                )
+            self._chosen.update(found)
+
+    @property
+    def chosen(self) -> list[int]:
+        """Numbers of the images that were chosen, in order."""
+        return sorted(self._chosen)
 
     def wants(self, number: int) -> bool:
         """Whether an image was chosen."""

@@ -8,7 +8,7 @@ from functools import partial
 
 from sdabn_cli import assembly, evaluation, registry
 from sdabn_cli.evaluation import pick
-from sdabn_cli.report.album import Album
+from sdabn_cli.report.album import Album, Wanted
 from sdabn_cli.report.content import Comparison, Gallery
 from sdabn_cli.report.looking import NOISY, Names, compare, merge
 from sdabn_cli.report.measured import gallery
@@ -19,12 +19,24 @@ from sdabn_cli.reproduction.systems import FIRST, Point, order
 from sdabn_cli.schedule import Stage
 
 
-def galleries(planned: Plan, wanted: int) -> dict[str, Gallery]:
+def chosen(planned: Plan, wanted: Wanted) -> list[int]:
+    """Numbers of the images that are shown, of those that are measured.
+
+    Raises:
+        SdabnError: If an image is wanted by a name that there is none of.
+    """
+    dataset = open_validation(next(iter(planned.campaigns.values()))[0])
+    album = Album(wanted)
+    album.expect(pick(len(dataset), planned.limit), lambda index: dataset[index].name)
+    return album.chosen
+
+
+def galleries(planned: Plan, wanted: Wanted) -> dict[str, Gallery]:
     """Run the systems of a table on a few images, with the first seed.
 
     Args:
         planned: A plan whose stages are all trained.
-        wanted: How many of the measured images, evenly spaced.
+        wanted: Which of the measured images.
 
     Returns:
         A gallery a noise; none where nothing is shown.
@@ -33,10 +45,9 @@ def galleries(planned: Plan, wanted: int) -> dict[str, Gallery]:
     for noise, campaigns in planned.campaigns.items():
         dataset = open_validation(campaigns[0])
         examiner = Examiner(campaigns[0], dataset, planned.compute, planned.protocol, planned.limit)
-        places = pick(len(examiner.images), wanted) if wanted else []
         album = Album(wanted)
-        if places:
-            _fill(album, examiner, _called(planned), [examiner.images[p] for p in places])
+        if images := chosen(planned, wanted):
+            _fill(album, examiner, _called(planned), images)
         if shown := gallery(dataset, album):
             if len(campaigns) > 1:
                 note = "All by the first seed's networks; the tables have the means over the seeds."
