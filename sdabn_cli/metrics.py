@@ -19,22 +19,30 @@ from sdabn_cli.errors import SdabnError, did_you_mean
 from sdabn_cli.labels import IGNORED
 from sdabn_cli.processes import Processes
 
-#: Side of SSIM's window in pixels.
-WINDOW = 11
+#: SSIM's window: its side in pixels, and the standard deviation of its Gaussian.
+WINDOW, WINDOW_SIGMA = 11, 1.5
+
+#: Difference between white and black: images are in [0, 1] everywhere.
+DATA_RANGE = 1.0
+
+#: What no protocol changes, for whoever reads its figures.
+ALWAYS: dict[str, object] = {
+    "ssim_window": f"{WINDOW} x {WINDOW} pixels, Gaussian of sigma {WINDOW_SIGMA}, whole ones only",
+    "data_range": DATA_RANGE,
+    "average": "mean over images",
+}
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """How figures were measured; printed with them.
+    """How figures are measured; printed with them.
 
     Attributes:
-        precision: Type the networks computed in.
-        noise: Noise model the images were given, as ``name:options``; None for none.
+        precision: Type the networks compute in.
+        noise: Noise model the images are given, as ``name:options``; None for none.
         seed: Seed of that noise; every image's depends on it and on the image's number alone.
         clip: Whether estimates are clipped to [0, 1] first.
-        border: Pixels at the edge that PSNR leaves out.
-        data_range: Of PSNR and SSIM.
-        average: PSNR and SSIM are averaged over images, not over pixels.
+        border: Pixels at the edge that PSNR leaves out; SSIM has its windows instead.
         absent_classes: What a class counts that is nowhere in the set.
     """
 
@@ -43,8 +51,6 @@ class Protocol:
     seed: int
     clip: bool = False
     border: int = 1
-    data_range: float = 1.0
-    average: str = "mean over images"
     absent_classes: Literal["left out", "counted as 0"] = "left out"
 
     @classmethod
@@ -58,9 +64,17 @@ class Protocol:
             raise SdabnError(f"There is no protocol {name!r}.", did_you_mean(name, PROTOCOLS))
         return cls(precision=precision, noise=noise, seed=seed, **PROTOCOLS[name])
 
+    @property
+    def name(self) -> str:
+        """That of ``PROTOCOLS`` which has these settings; ``custom`` if there is none."""
+        for name, settings in PROTOCOLS.items():
+            if self == Protocol(self.precision, self.noise, self.seed, **settings):
+                return name
+        return "custom"
+
     def as_dict(self) -> dict[str, object]:
-        """As plain values, for JSON."""
-        return asdict(self)
+        """As plain values, for JSON: its name, its settings, and what is always so."""
+        return {"name": self.name} | asdict(self) | ALWAYS
 
 
 #: What differs from the default. ``paper`` is the released experiment's; ``file`` takes
@@ -72,32 +86,30 @@ PROTOCOLS: dict[str, dict[str, Any]] = {
 }
 
 
-def psnr(estimate: Tensor, clean: Tensor, *, border: int, data_range: float = 1.0) -> float:
+def psnr(estimate: Tensor, clean: Tensor, *, border: int) -> float:
     """Peak signal-to-noise ratio in dB.
 
     Args:
-        estimate: (..., H, W).
+        estimate: (..., H, W), where white is 1 and black 0.
         clean: Same shape.
         border: Pixels left out at every edge.
-        data_range: Difference between white and black.
 
     Returns:
-        10 log10(data_range^2 / MSE); infinite for equal images.
+        10 log10(1 / MSE); infinite for equal images.
     """
     inside = (..., slice(border, -border or None), slice(border, -border or None))
     error = torch.mean((estimate[inside].double() - clean[inside].double()) ** 2)
-    return float(10 * torch.log10(data_range**2 / error))
+    return float(10 * torch.log10(DATA_RANGE**2 / error))
 
 
-def ssim(estimate: Tensor, clean: Tensor, *, data_range: float = 1.0) -> float | None:
+def ssim(estimate: Tensor, clean: Tensor) -> float | None:
     """Structural similarity with an 11-pixel Gaussian window of standard deviation 1.5.
 
     Only windows that lie inside the image count, as in the reference and in scikit-image.
 
     Args:
-        estimate: (N, 3, H, W).
+        estimate: (N, 3, H, W), where white is 1 and black 0.
         clean: Same shape.
-        data_range: Difference between white and black.
 
     Returns:
         At most 1; None for images smaller than the window.
@@ -109,7 +121,12 @@ def ssim(estimate: Tensor, clean: Tensor, *, data_range: float = 1.0) -> float |
     if min(clean.shape[-2:]) < WINDOW:
         return None
     _, similarity = structural_similarity_index_measure(
-        estimate.float(), clean.float(), data_range=data_range, return_full_image=True
+        estimate.float(),
+        clean.float(),
+        sigma=WINDOW_SIGMA,
+        kernel_size=WINDOW,
+        data_range=DATA_RANGE,
+        return_full_image=True,
     )
     return float(similarity[..., WINDOW // 2 : -(WINDOW // 2), WINDOW // 2 : -(WINDOW // 2)].mean())
 

@@ -111,7 +111,21 @@ def test_people_read_a_table_on_stderr(model, camvid_tree):
 
     assert result.exit_code == 0
     assert result.stdout == ""
-    for words in ("noisy image", "unit 1", "unit 2", "2 images", "gaussian:sigma=25"):
+    for words in ("noisy image", "unit 1", "unit 2", "Protocol default: 2 images;",
+                  "noise gaussian:sigma=25", "PSNR without a border of 1 pixel",
+                  "SSIM in windows of 11 x 11 pixels"):  # fmt: skip
+        assert words in result.stderr
+
+
+def test_the_protocol_file_is_told_as_it_measures(model, camvid_tree):
+    result = sdabn("evaluate", "--dataset", "camvid", "--data", camvid_tree, "--model", model,
+                   "--protocol", "file", "--noise", "none", "--dry-run")  # fmt: skip
+
+    for words in (
+        "Protocol file: 2 images;",
+        "noise none",
+        "clipped to [0, 1]; PSNR of all pixels",
+    ):
         assert words in result.stderr
 
 
@@ -206,6 +220,9 @@ def test_the_protocol_is_an_option_and_is_printed(model, camvid_tree):
     wrong = sdabn("evaluate", "--dataset", "camvid", "--data", camvid_tree, "--model", model,
                   "--protocol", "papers")  # fmt: skip
 
+    assert [each["protocol"]["name"] for each in (usual, file, paper)] == [
+        "default", "file", "paper",
+    ]  # fmt: skip
     assert (file["protocol"]["clip"], file["protocol"]["border"]) == (True, 0)
     assert file["units"][0]["psnr"] > usual["units"][0]["psnr"]
     assert paper["protocol"]["absent_classes"] == "counted as 0"

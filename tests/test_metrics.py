@@ -32,9 +32,6 @@ def test_a_uniform_error_of_a_tenth_is_20_db():
     clean = torch.full((1, 3, 10, 10), 0.5)
 
     assert metrics.psnr(clean + 0.1, clean, border=1) == pytest.approx(20, abs=1e-4)
-    assert metrics.psnr(clean * 255 + 25.5, clean * 255, border=0, data_range=255) == pytest.approx(
-        20, abs=1e-4
-    )
 
 
 def test_psnr_leaves_the_border_out_and_nothing_else():
@@ -330,6 +327,38 @@ def test_figures_agree_with_those_of_torchmetrics():
         "mean_accuracy": MulticlassAccuracy(5, average="macro", ignore_index=IGNORED),
     }.items():
         assert figures[name] == pytest.approx(100 * float(metric(predicted, labels)), rel=1e-5)
+
+
+@pytest.mark.parametrize("name", metrics.PROTOCOLS)
+def test_a_protocol_has_the_name_of_its_settings(name):
+    given = {"precision": "float32", "noise": "poisson", "seed": 3}
+
+    named = Protocol.named(name, **given)
+
+    assert named.as_dict() == {
+        "name": name, **given, "clip": name == "file", "border": 0 if name == "file" else 1,
+        "absent_classes": "counted as 0" if name == "paper" else "left out",
+        "ssim_window": "11 x 11 pixels, Gaussian of sigma 1.5, whole ones only",
+        "data_range": 1.0, "average": "mean over images",
+    }  # fmt: skip
+    assert Protocol(**given, clip=True).as_dict()["name"] == "custom"
+
+
+def test_the_border_of_the_protocol_is_that_of_psnr_alone():
+    random = torch.Generator().manual_seed(0)
+    clean = torch.rand(1, 3, 40, 40, generator=random)
+    estimate = clean.clone()
+    estimate[..., 0, :] = 0  # wrong at the edge alone
+    figures = {}
+    for border in (0, 1):
+        protocol = Protocol("float32", None, 0, border=border)
+        score = evaluation._DenoisingScore(protocol, with_ssim=True)
+        score.add(0, estimate, clean)
+        figures[border] = score.summary()
+
+    assert figures[1]["psnr"] == math.inf
+    assert figures[0]["psnr"] < 30
+    assert figures[0]["ssim"] == figures[1]["ssim"] < 1
 
 
 def test_an_unknown_protocol_is_answered_with_those_there_are():

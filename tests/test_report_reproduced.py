@@ -279,7 +279,7 @@ def test_what_intervals_are_over_stands_below_the_claims(reproduced):
 
     notes = [note.text for note in page.all("p", "note")]
     assert told["intervals"] in notes
-    assert any("noise seed: 0" in note for note in notes)
+    assert any("noise seed 0;" in note for note in notes)
     for claim in told["claims"]:
         assert "2 images are too few for an interval" in page.one("ul", "claims").text, claim
 

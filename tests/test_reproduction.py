@@ -127,7 +127,10 @@ def test_several_seeds_are_trained_apart_and_averaged(reproduced):
     assert "seed 1, gaussian:sigma=50: sdb s0: finished" in made.stderr
     assert report["protocol"]["seed"] == [0, 1]
     for text in (made.stderr, Path("made.md").read_text()):
-        assert "2 images of camvid, 2 seeds; precision float32, noise seeds 0 and 1" in text
+        assert (
+            "Protocol default: 2 images of camvid, 2 seeds; precision float32; noise seeds 0 and 1;"
+            in text
+        )
         assert (
             "2 seeds: the 95 % intervals are those of other images like these (bootstrap) and of"
             in text

@@ -62,7 +62,7 @@ def evaluate_model(
         str,
         typer.Option(
             help="How to measure: default, paper (as the released experiment does: absent classes "
-            "count as 0) or file (clipped, no border left out)."
+            "count as 0) or file (clipped, no border left out of PSNR)."
         ),
     ] = "default",
     device: Device = "auto",
@@ -131,7 +131,8 @@ def _show_plan(measured: dict[str, Any], title: str, *, alone: bool) -> None:
     from sdabn_cli.console import say
 
     units = "s0" if alone else f"{len(measured['units'])} units"
-    say(f"Would measure {title}: {units}, {_protocol(measured)}")
+    say(f"Would measure {title}: {units}")
+    say(_protocol(measured))
     if "report" in measured:
         say(f"Would write {measured['report']}")
 
@@ -157,5 +158,6 @@ def _show(measured: dict[str, Any], title: str, *, alone: bool) -> None:
 
 
 def _protocol(measured: dict[str, Any]) -> str:
-    protocol = ", ".join(f"{k} {v}" for k, v in measured["protocol"].items())
-    return f"{measured['images']} images; {protocol}"
+    from sdabn_cli.report.words import counted, protocol_line
+
+    return protocol_line(measured["protocol"], counted(measured["images"], "image"))

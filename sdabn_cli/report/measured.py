@@ -20,7 +20,7 @@ from sdabn_cli.report.content import (
     Table,
 )
 from sdabn_cli.report.figures import is_known
-from sdabn_cli.report.words import METRICS
+from sdabn_cli.report.words import METRICS, counted, protocol_line
 
 #: Columns of figures.
 COLUMNS = {key: Column(metric.heading, metric.digits) for key, metric in METRICS.items()}
@@ -75,19 +75,8 @@ def sections(measured: Mapping[str, Any], dataset: Dataset, album: Album) -> lis
 def protocol_note(measured: Mapping[str, Any]) -> str:
     """How an evaluation was measured, in one line."""
     place = f"{measured['dataset']}/{measured['split']}"
-    return (
-        f"Protocol: {measured['images']} images of {place}; {protocol_words(measured['protocol'])}."
-    )
-
-
-def protocol_words(protocol: Mapping[str, Any]) -> str:
-    """What a protocol says, as ``metrics.Protocol.as_dict`` gives it."""
-    said = {True: "yes", False: "no", None: "none"}
-    return "; ".join(
-        f"{key.replace('_', ' ')}: "
-        + (said[value] if isinstance(value, bool) or value is None else str(value))
-        for key, value in protocol.items()
-    )
+    images = f"{counted(measured['images'], 'image')} of {place}"
+    return f"{protocol_line(measured['protocol'], images)}."
 
 
 def table(measured: Mapping[str, Any]) -> Table:

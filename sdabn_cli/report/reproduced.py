@@ -21,7 +21,7 @@ from sdabn_cli.report.content import (
     Table,
 )
 from sdabn_cli.report.figures import MINUS, is_known, ticks_alike
-from sdabn_cli.report.measured import COLUMNS, CURVES, protocol_words
+from sdabn_cli.report.measured import COLUMNS, CURVES
 from sdabn_cli.report.words import (
     DATASETS,
     METRICS,
@@ -29,7 +29,7 @@ from sdabn_cli.report.words import (
     compared,
     counted,
     figures_of,
-    protocol_of,
+    protocol_line,
     systems,
 )
 
@@ -105,7 +105,7 @@ def _protocol_note(told: Mapping[str, Any]) -> str:
     seeds = f"mean over {told['seeds']} seeds; " if told["seeds"] > 1 else ""
     images = f"{counted(told['images'], 'image')} of {told['dataset']}"
     return (
-        f"Protocol: {seeds}{images}; {protocol_words(protocol_of(told))}. "
+        f"{protocol_line(told['protocol'], seeds + images)}. "
         f"Figures of the paper are those of {DATASETS[told['paper_dataset']]}, by its own protocol."
     )
 

@@ -105,13 +105,32 @@ def figures_of(row: Mapping[str, Any], whose: str) -> dict[str, float]:
     return found
 
 
-def protocol_of(result: Mapping[str, Any]) -> dict[str, Any]:
-    """A result's protocol, whose seed is that of the noise: one or several."""
-    told: dict[str, Any] = {}
-    for key, value in result["protocol"].items():
-        if key == "seed" and isinstance(value, list):
-            *first, last = map(str, value)
-            told["noise seeds"] = f"{', '.join(first)} and {last}"
-        else:
-            told["noise seed" if key == "seed" else key] = value
-    return told
+def protocol_line(protocol: Mapping[str, Any], what: str) -> str:
+    """How figures were measured, in one line.
+
+    Args:
+        protocol: As ``metrics.Protocol.as_dict`` gives it; where a table tells the noise, it may be
+            left out, and with several trainings ``seed`` is a list.
+        what: What was measured on.
+    """
+    border = protocol["border"]
+    told = [what, f"precision {protocol['precision']}"]
+    told += [f"noise {protocol['noise'] or 'none'}"] if "noise" in protocol else []
+    told += [
+        _seeds(protocol["seed"]),
+        f"estimates {'clipped to [0, 1]' if protocol['clip'] else 'not clipped'}",
+        "PSNR "
+        + (f"without a border of {counted(border, 'pixel')}" if border else "of all pixels"),
+        f"SSIM in windows of {protocol['ssim_window']}",
+        f"both with a data range of {protocol['data_range']:g}, {protocol['average']}",
+        f"absent classes {protocol['absent_classes']}",
+    ]
+    return f"Protocol {protocol['name']}: {'; '.join(told)}"
+
+
+def _seeds(seed: int | list[int]) -> str:
+    """One seed of the noise or several."""
+    if not isinstance(seed, list):
+        return f"noise seed {seed}"
+    *first, last = map(str, seed)
+    return f"noise seeds {', '.join(first)} and {last}"

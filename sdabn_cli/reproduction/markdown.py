@@ -79,7 +79,7 @@ def render(result: Mapping[str, Any], command: str) -> str:
         lines += [f"Noise: {each['noise']}.", "", *_table(heads, rows), ""]
         lines += [*_table(*wording.systems(each)), ""]
     lines += [line for line in (wording.paper(result),) if line]
-    lines += [f"Protocol: {wording.protocol(result)}.", ""]
+    lines += [f"{wording.protocol(result)}.", ""]
     if result["claims"]:
         heads = ["claim", "differences, with 95 % intervals", "verdict"]
         lines += [*_table(heads, map(_claim, result["claims"])), "", result["intervals"], ""]

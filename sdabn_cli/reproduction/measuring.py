@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
@@ -137,7 +137,7 @@ class Examiner:
         return {
             "form": FORM,
             "weights": [sha256_of(run.stage(id_).weights) for id_ in ids],
-            "protocol": self.protocol_of(noise).as_dict(),
+            "protocol": asdict(self.protocol_of(noise)),
             "data": str(recipe.data.dataset),
             "split": recipe.data.validation_split,
             "images": self.images,

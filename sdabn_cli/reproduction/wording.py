@@ -13,12 +13,12 @@ from sdabn_cli.report.words import (
     compared,
     counted,
     figures_of,
-    protocol_of,
+    protocol_line,
     systems,
 )
 
 __all__ = [
-    "cited", "compared", "counted", "paper", "protocol", "protocol_of", "systems", "table",
+    "cited", "compared", "counted", "paper", "protocol", "systems", "table",
 ]  # fmt: skip
 
 Row = Mapping[str, Any]
@@ -66,6 +66,5 @@ def paper(result: Mapping[str, Any]) -> str:
 
 def protocol(result: Mapping[str, Any]) -> str:
     """How everything was measured, in one line."""
-    settings = ", ".join(f"{key} {value}" for key, value in protocol_of(result).items())
     images, seeds = counted(result["images"], "image"), counted(result["seeds"], "seed")
-    return f"{images} of {result['dataset']}, {seeds}; {settings}"
+    return protocol_line(result["protocol"], f"{images} of {result['dataset']}, {seeds}")
