@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -147,6 +148,21 @@ def test_one_seed_is_said_to_tell_nothing_of_other_trainings(reproduced):
     for text in (made.stderr, Path("made.md").read_text()):
         assert text.index("Noise destroys a clean-trained segmenter") < text.index(said)
         assert "noise seed 0" in text
+
+
+def test_the_protocol_stands_under_every_table(reproduced):
+    noises = ("gaussian:sigma=50", "gaussian:sigma=30", "gaussian:sigma=10")
+    given = [part for noise in noises for part in ("--noise", noise)]
+
+    made = reproduced("table5", "--without", "plus", "--without", "joint", *given,
+                      "--markdown", "made.md")  # fmt: skip
+
+    assert made.exit_code == 0, made.stderr
+    for text in (made.stderr, Path("made.md").read_text()):
+        # The last row of every table, and what follows it.
+        found = re.findall("S1 D1 S2|Protocol default: 2 images of camvid, 1 seed;", text)
+        assert len(found) == 6
+        assert [line.partition(":")[0] for line in found] == 3 * ["S1 D1 S2", "Protocol default"]
 
 
 def test_claims_follow_the_protocol(reproduced, camvid_tree):

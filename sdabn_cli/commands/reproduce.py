@@ -200,10 +200,8 @@ def _show(result: dict[str, Any]) -> None:
     for each in result["tables"]:
         title = f"{result['table']}: {result['caption']}; {each['noise']}"
         show_table(title, *wording.table(each["rows"]))
+        say(wording.below(result))
         show_table("What was trained", *wording.systems(each))
-    if note := wording.paper(result):
-        say(note)
-    say(wording.protocol(result))
     for claim in result["claims"]:
         say(f"\n{claim['verdict'].upper()}: {claim['claim']} ({claim['noise']})")
         say(f"  {wording.cited(claim)}")

@@ -77,9 +77,7 @@ def render(result: Mapping[str, Any], command: str) -> str:
     for each in result["tables"]:
         heads, rows = wording.table(each["rows"])
         lines += [f"Noise: {each['noise']}.", "", *_table(heads, rows), ""]
-        lines += [*_table(*wording.systems(each)), ""]
-    lines += [line for line in (wording.paper(result),) if line]
-    lines += [f"{wording.protocol(result)}.", ""]
+        lines += [wording.below(result), "", *_table(*wording.systems(each)), ""]
     if result["claims"]:
         heads = ["claim", "differences, with 95 % intervals", "verdict"]
         lines += [*_table(heads, map(_claim, result["claims"])), "", result["intervals"], ""]

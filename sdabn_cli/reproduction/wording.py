@@ -18,7 +18,7 @@ from sdabn_cli.report.words import (
 )
 
 __all__ = [
-    "cited", "compared", "counted", "paper", "protocol", "systems", "table",
+    "below", "cited", "compared", "counted", "systems", "table",
 ]  # fmt: skip
 
 Row = Mapping[str, Any]
@@ -55,7 +55,12 @@ def _size(here: int, paper: int | None) -> str:
     return f"{here:,}" + ("" if paper is None else f" ({paper / 1e6:.2f} M)")
 
 
-def paper(result: Mapping[str, Any]) -> str:
+def below(result: Mapping[str, Any]) -> str:
+    """What stands below a table: how all was measured, and whose the figures in brackets are."""
+    return f"{_protocol(result)}. {_paper(result)}".strip()
+
+
+def _paper(result: Mapping[str, Any]) -> str:
     """Where the figures in brackets are from; empty where there are none."""
     rows = (row for each in result["tables"] for row in each["rows"])
     if not any(figures_of(row, "paper") for row in rows):
@@ -64,7 +69,7 @@ def paper(result: Mapping[str, Any]) -> str:
     return f"In brackets: the paper's figures, measured on {name} with networks trained there."
 
 
-def protocol(result: Mapping[str, Any]) -> str:
+def _protocol(result: Mapping[str, Any]) -> str:
     """How everything was measured, in one line."""
     images, seeds = counted(result["images"], "image"), counted(result["seeds"], "seed")
     return protocol_line(result["protocol"], f"{images} of {result['dataset']}, {seeds}")
