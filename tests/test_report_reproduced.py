@@ -13,6 +13,7 @@ import pytest
 from fixtures_cli import assert_refused, files, sdabn
 from fixtures_report import pictures, tables
 
+from sdabn_cli.metrics import Protocol
 from sdabn_cli.report.figures import DASH, MINUS
 from sdabn_cli.report.page import render
 from sdabn_cli.report.reproduced import page as report_of
@@ -82,8 +83,10 @@ def reported(lines: dict[str, dict[str, list[float]]], table: str = "table3") ->
         for number in range(3)
     ]  # fmt: skip
     told = {
-        "table": table, "caption": "Units", "dataset": "camvid", "seeds": 1, "images": 101,
-        "protocol": {}, "claims": [], "tables": [{"noise": "poisson", "rows": rows}],
+        "table": table, "caption": "Units", "dataset": "camvid", "paper_dataset": "cityscapes",
+        "seeds": 1, "images": 101, "claims": [],
+        "protocol": Protocol.named("default", precision="float32", noise=None, seed=0).as_dict(),
+        "tables": [{"noise": "poisson", "rows": rows, "systems": []}],
     }  # fmt: skip
     made = report_of(told, {}, command="sdabn", versions={}, device="cpu")
     return fixtures_report.parse(render(made))
@@ -151,8 +154,11 @@ def test_a_reproduced_claim_has_its_verdict_sentence_and_differences(reproduced)
         assert item.one("span", "verdict").text == claim["verdict"]
         assert claim["claim"] in item.text
         assert claim["sentence"] in item.text
-        for line, each in zip(item.all("span", "detail")[1:], claim["comparisons"], strict=True):
-            assert line.text.startswith(f"{each['better']} {MINUS} {each['worse']}: ")
+        assert claim["remark"] in item.text
+        details = item.all("span", "detail")[1 : 1 + len(claim["comparisons"])]
+        for line, each in zip(details, claim["comparisons"], strict=True):
+            rows = f"{each['better_label']} minus {each['worse_label']}"
+            assert line.text.startswith(f"{rows}: ")
             assert (
                 f"{each['mean']:+.{3 if each['metric'] == 'psnr' else 2}f}".replace("-", MINUS)
                 in line.text
