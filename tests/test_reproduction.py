@@ -160,7 +160,9 @@ def test_the_protocol_stands_under_every_table(reproduced):
     assert made.exit_code == 0, made.stderr
     for text in (made.stderr, Path("made.md").read_text()):
         # The last row of every table, and what follows it.
-        found = re.findall("S1 D1 S2(?! minus)|Protocol default: 2 images of camvid, 1 seed;", text)
+        found = re.findall(
+            "S1 D1 S2(?! minus|, joint)|Protocol default: 2 images of camvid, 1 seed;", text
+        )
         assert len(found) == 6
         assert [line.partition(":")[0] for line in found] == 3 * ["S1 D1 S2", "Protocol default"]
 
