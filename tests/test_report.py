@@ -41,7 +41,7 @@ def shown(*blocks: Any, **page: Any) -> fixtures_report.Element:
 def test_pictures_beyond_the_budget_are_left_out():
     layer = layers.photo("noisy", np.zeros((8, 8, 3), np.uint8))
     album = Album(3, budget=2 * len(layer.data))
-    album.expect([0, 1, 2])
+    album.expect([0, 1, 2], str)
     for number in (2, 0, 1):
         album.put(number, Comparison(str(number), [layer]))
 
