@@ -256,7 +256,10 @@ class TrainingSamples(TorchDataset):
         return Sample(clean, noisy, target)
 
     def _is_of_grey(self, crop: Tensor, image: np.ndarray) -> bool:
-        """Whether a crop is grey because its image is, or was made so; a white sky is not."""
+        """Whether a crop is grey because its image is; a white sky is not.
+
+        Where crops are made grey at random, every one without colours is taken for such a one.
+        """
         made = self._augmentation.grey > 0
         return is_grey(crop) and (made or bool((image == image[..., :1]).all()))
 

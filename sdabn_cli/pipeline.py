@@ -45,7 +45,8 @@ class Options:
         seed: Of the noise; each image's depends on it and on its place in the list.
         sigma: Noise of all images on the 0-255 scale; None estimates it for each.
         max_pixels: Larger images are refused.
-        album: Collects pictures of some images for a report; None for no report.
+        album: Collects pictures of some images for a report, which are chosen already; None for no
+            report.
     """
 
     products: Sequence[str]
@@ -110,9 +111,6 @@ def process(
         options: How they are run.
         advance: Called after every file.
     """
-    if options.album is not None:
-        names = {job.number: job.image.name for job in jobs}
-        options.album.expect(list(names), names.__getitem__)
     return _Pipeline(runner, options, advance).run(jobs)
 
 

@@ -220,8 +220,8 @@ def test_a_name_of_no_image_is_refused_with_the_nearest(
     assert_refused(result, f"none of the 2 images is called '{name}x'", name)
     assert not Path("runs").exists()
     assert_refused(
-        sdabn(command, *given, "--report", "r.html", "--report-images", "a,,b", *dry),
-        "neither a number nor names",
+        sdabn(command, *given, "--report", "r.html", "--report-images", " , ", *dry),
+        "neither a number nor a name",
     )
 
 

@@ -15,7 +15,6 @@ from sdabn_cli.commands.options import (
     Device,
     DryRun,
     Json,
-    Overrides,
     Precision,
     ReportImages,
     ReportPath,
@@ -47,7 +46,15 @@ def reproduce(
         str | None,
         typer.Option(help="A recipe instead of the budget's.", show_default=False),
     ] = None,
-    overrides: Overrides = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Change one key of the recipe; repeatable. Of one system alone: "
+            "dms:denoise.semantic_weight=W, plus:segmenter=NAME.",
+        ),
+    ] = None,
     noise: Annotated[
         list[str] | None,
         typer.Option(help="Noise instead of the table's own; repeatable.", show_default=False),

@@ -137,6 +137,9 @@ def _register(name: str, products: tuple[str, ...], text: str) -> None:
         if report is not None:
             check_target(report)
         album = Album(wanted_of(report_images)) if report else None
+        if album:
+            names = {job.number: job.image.name for job in jobs}
+            album.expect(list(names), names.__getitem__, [Path(name).name for name in skipped])
         options = Options(wanted, noise, seed, noiselevel.parse(sigma), max_pixels, album)
         if dry_run or not jobs:
             _show_plan(jobs, wanted, model, skipped, report, json)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import PurePath
 
@@ -18,22 +18,23 @@ IMAGES = 6
 BUDGET = 64_000_000
 
 
-Wanted = int | Sequence[str]
-"""Which images: so many, evenly spaced, or those of these names, with or without their endings."""
+Wanted = int | str | Sequence[str]
+"""Which images: so many, evenly spaced, or those of a name, or of several, whatever their endings.
+"""
 
 
 def wanted_of(text: str) -> Wanted:
-    """Read which images are wanted: a number, or names with commas between them.
+    """Read which images are wanted: a number, or names with commas between or behind them.
 
     Raises:
         SdabnError: If it is neither.
     """
     if text.strip().isdecimal():
         return int(text)
-    names = [name.strip() for name in text.split(",")]
-    if not all(names):
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
         raise SdabnError(
-            f"--report-images {text!r} is neither a number nor names with commas between them.",
+            f"--report-images {text!r} is neither a number nor a name.",
             "For example: --report-images 6, or --report-images street,autumn",
         )
     return names
@@ -48,16 +49,20 @@ class Album:
     """
 
     def __init__(self, wanted: Wanted = IMAGES, *, budget: int = BUDGET) -> None:
-        self._wanted, self._budget = wanted, budget
+        self._wanted = [wanted] if isinstance(wanted, str) else wanted
+        self._budget = budget
         self._chosen: set[int] = set()
         self._found: dict[int, Comparison] = {}
 
-    def expect(self, numbers: Sequence[int], name_of: Callable[[int], str]) -> None:
+    def expect(
+        self, numbers: Sequence[int], name_of: Callable[[int], str], left_out: Iterable[str] = ()
+    ) -> None:
         """Choose among the images that are to come.
 
         Args:
             numbers: Theirs.
             name_of: Tells the name of an image; only asked where images are wanted by name.
+            left_out: Names of images that there are as well, but that are not to come.
 
         Raises:
             SdabnError: If there is no image of a name that is wanted.
@@ -67,13 +72,14 @@ class Album:
             self._chosen = {numbers[place] for place in places}
             return
         names = {number: name_of(number) for number in numbers}
+        known = [*names.values(), *left_out]
         self._chosen = set()
         for wanted in self._wanted:
-            found = [n for n, name in names.items() if wanted in (name, PurePath(name).stem)]
-            if not found:
-                near = get_close_matches(wanted, names.values(), n=3, cutoff=0) or ["none"]
+            found = [number for number, name in names.items() if _is_called(name, wanted)]
+            if not any(_is_called(name, wanted) for name in known):
+                near = get_close_matches(wanted, known, n=3, cutoff=0) or ["none"]
                 raise SdabnError(
-                    f"--report-images: none of the {len(names)} images is called {wanted!r}.",
+                    f"--report-images: none of the {len(known)} images is called {wanted!r}.",
                     f"The nearest names: {', '.join(near)}.",
                 )
             self._chosen.update(found)
@@ -109,3 +115,8 @@ class Album:
     def left_out(self) -> int:
         """Images that the budget has no room for."""
         return len(self._found) - len(self.comparisons())
+
+
+def _is_called(name: str, wanted: str) -> bool:
+    """Whether an image's name is the one that is wanted, with or without an ending on either."""
+    return wanted in (name, PurePath(name).stem) or PurePath(wanted).stem == name

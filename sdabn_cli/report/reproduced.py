@@ -23,13 +23,12 @@ from sdabn_cli.report.content import (
 from sdabn_cli.report.figures import MINUS, is_known, ticks_alike
 from sdabn_cli.report.measured import COLUMNS, CURVES
 from sdabn_cli.report.words import (
-    DATASETS,
     METRICS,
+    below,
     cited,
     compared,
     counted,
     figures_of,
-    protocol_line,
     systems,
 )
 
@@ -71,7 +70,7 @@ def page(
         versions: Of what it was made with.
         device: What it was measured on.
     """
-    notes = [_protocol_note(told)]
+    notes = [below(told)]
     sections = [
         Section(
             each["noise"],
@@ -98,15 +97,6 @@ def page(
         command=command,
         versions=versions,
         facts={"device": device},
-    )
-
-
-def _protocol_note(told: Mapping[str, Any]) -> str:
-    seeds = f"mean over {told['seeds']} seeds; " if told["seeds"] > 1 else ""
-    images = f"{counted(told['images'], 'image')} of {told['dataset']}"
-    return (
-        f"{protocol_line(told['protocol'], seeds + images)}. "
-        f"Figures of the paper are those of {DATASETS[told['paper_dataset']]}, by its own protocol."
     )
 
 

@@ -49,7 +49,7 @@ DATASETS = {"cityscapes": "Cityscapes", "outdoorseg": "OutdoorSeg"}
 def systems(each: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     """Heads and cells of what was trained for a table: every system, its networks and its steps."""
     cells = [
-        [system["system"], system["meaning"], system["segmenter"], system["denoiser"],
+        [system["system"], system["meaning"], system["segmenter"] or "-", system["denoiser"] or "-",
          ", ".join(f"{stage} {steps:,}" for stage, steps in system["steps"].items())]
         for system in each["systems"]
     ]  # fmt: skip
@@ -103,6 +103,28 @@ def figures_of(row: Mapping[str, Any], whose: str) -> dict[str, float]:
     for half in ("denoised", "segmented"):
         found |= (row[half] or {}).get(whose) or {}
     return found
+
+
+def below(result: Mapping[str, Any]) -> str:
+    """What stands below a reproduced table: how all was measured, and where the paper's is from.
+
+    Args:
+        result: What ``sdabn reproduce --json`` prints.
+    """
+    images, seeds = counted(result["images"], "image"), counted(result["seeds"], "seed")
+    said = protocol_line(result["protocol"], f"{images} of {result['dataset']}, {seeds}")
+    return f"{said}. {_papers(result)}".strip()
+
+
+def _papers(result: Mapping[str, Any]) -> str:
+    """Where the paper's figures are from; empty where there are none."""
+    rows = [row for each in result["tables"] for row in each["rows"]]
+    if any(figures_of(row, "paper") for row in rows):
+        name = DATASETS[result["paper_dataset"]]
+        return f"The paper's figures are those of {name}, of networks trained there."
+    if any(row["parameters"] and row["parameters"]["paper"] for row in rows):
+        return "The paper's numbers of parameters are those of networks for Cityscapes."
+    return ""
 
 
 def protocol_line(protocol: Mapping[str, Any], what: str) -> str:

@@ -116,7 +116,7 @@ def plan(
             a package, with these data, in a directory that holds something else.
     """
     table = tables.find(name)
-    overrides, own = requests.divided(overrides, table)
+    overrides, own = requests.divided(overrides, table, without)
     if dataset is None:
         dataset = _own_dataset(recipe_name, overrides) if recipe_name else "scenes"
     plain, _ = registry.parse(dataset)

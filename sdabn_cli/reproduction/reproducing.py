@@ -93,17 +93,18 @@ def _titled(
 def _systems(planned: Plan, campaign: Campaign) -> list[dict[str, Any]]:
     """What was trained: system, meaning, segmenter, denoiser, and steps by stage.
 
-    The semantic weight of a denoiser's loss belongs to its meaning.
+    The semantic weight of a denoiser's loss belongs to its meaning. Networks that no stage of the
+    table needs are None.
     """
     found = []
     for name, stages in campaign.stages(planned.points).items():
         recipe, system = campaign.recipe_of(name), SYSTEMS[name]
-        weight = recipe.denoise.semantic_weight
+        weight, kinds = recipe.denoise.semantic_weight, {stage.kind for stage in stages}
         found.append({
             "system": name,
             "meaning": system.meaning + (f", times {weight:g}" if weight else ""),
-            "segmenter": str(recipe.segmenter),
-            "denoiser": str(recipe.denoiser),
+            "segmenter": str(recipe.segmenter) if "seg" in kinds else None,
+            "denoiser": str(recipe.denoiser) if "denoise" in kinds else None,
             "steps": {s.id: recipe.for_stage(s).steps for s in stages if system.trains(s)},
         })  # fmt: skip
     return found
@@ -205,7 +206,7 @@ def _class_iou(figures: Sequence[Figures], classes: Sequence[str]) -> dict[str, 
 def _judged(
     planned: Plan, noise: str, measured: dict[str, list[Figures]], images: int
 ) -> list[dict[str, Any]]:
-    """Claims about the table: verdict, and every comparison here and in the paper.
+    """Claims about the table: verdict, every comparison here and in the paper, and a remark.
 
     A comparison tells better and worse as points and (``_label``) as rows of the table, metric,
     verdict, why it is open (``reason``), on how many images; mean, low and high of the difference

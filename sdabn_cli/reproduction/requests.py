@@ -22,6 +22,8 @@ DECIDED = {
     "data.dataset": "Give --dataset.",
     "data.root": "Give --data.",
     "condition": "Every system has its own; sdabn cascade --set condition=... trains another.",
+    "segment.from_first": "Segmenters behind unguided denoisers do so, others start from the one "
+    "before.",
     "denoise.semantic_weight": "The system dms alone has one: --set dms:denoise.semantic_weight=W.",
 }
 
@@ -75,7 +77,9 @@ def check_overrides(overrides: Iterable[str]) -> None:
                 raise SdabnError(f"--set {override}: reproduce decides {decided} itself.", instead)
 
 
-def divided(overrides: Iterable[str], table: Table) -> tuple[list[str], dict[str, dict[str, Any]]]:
+def divided(
+    overrides: Iterable[str], table: Table, without: Sequence[str] = ()
+) -> tuple[list[str], dict[str, dict[str, Any]]]:
     """Tell changes of the recipe from ``SYSTEM:KEY=VALUE``, those of one system alone.
 
     Returns:
@@ -85,11 +89,11 @@ def divided(overrides: Iterable[str], table: Table) -> tuple[list[str], dict[str
         SdabnError: If there is no such system in the table, or the key is none that it may have of
             its own.
     """
-    within = table.systems
+    within = [system for system in table.systems if system not in without]
     common: list[str] = []
     own: dict[str, dict[str, Any]] = {}
     for override in overrides:
-        name, _, value = override.partition("=")
+        name, equals, value = override.partition("=")
         system, colon, key = (part.strip() for part in name.partition(":"))
         if not colon:
             common.append(override)
@@ -100,7 +104,7 @@ def divided(overrides: Iterable[str], table: Table) -> tuple[list[str], dict[str
             )
         if system not in within:
             raise SdabnError(
-                f"--set {override}: {system} is no system of {table.name}.",
+                f"--set {override}: {system} is no system of what {table.name} is made of here.",
                 f"Its systems are: {', '.join(within)}.",
             )
         if not key or key != SYSTEMS[system].own_key:
@@ -109,6 +113,11 @@ def divided(overrides: Iterable[str], table: Table) -> tuple[list[str], dict[str
                 f"--set {override}: {system} has no {key or 'key'} of its own.",
                 f"What one system alone may have: {' or '.join(owners)}. All else is the same for "
                 "every system: leave the system's name out.",
+            )
+        if not equals:
+            raise SdabnError(
+                f"--set {override!r} is not of the form SYSTEM:KEY=VALUE.",
+                f"For example: --set {system}:{key}=...",
             )
         own.setdefault(system, {})[key] = recipefiles.value_of(override, value)
     return common, own
@@ -123,10 +132,12 @@ def check_systems(campaign: Campaign, points: Iterable[Point]) -> None:
     """
     systems = campaign.stages(points)
     _check_base(campaign.base)
-    if "plus" in systems and "plus" not in campaign.own:
-        _check_plus(campaign.base)
+    if "plus" in systems:
+        _check_plus(campaign)
     for system in systems:
-        check_plugins(campaign.recipe_of(system))
+        recipe = campaign.recipe_of(system)
+        _check_starts(recipe)
+        check_plugins(recipe)
 
 
 def _check_base(recipe: Recipe) -> None:
@@ -156,6 +167,10 @@ def _check_base(recipe: Recipe) -> None:
             "stage.",
             "Without steps it would stand in the table as if it had been trained: take it out.",
         )
+
+
+def _check_starts(recipe: Recipe) -> None:
+    """Every network is trained from nothing, that of one system alone as well."""
     for kind in ("segmenter", "denoiser"):
         given = getattr(recipe, kind).init
         if given is not None:
@@ -166,8 +181,15 @@ def _check_base(recipe: Recipe) -> None:
             )
 
 
-def _check_plus(recipe: Recipe) -> None:
-    chosen = recipe.segmenter
+def _check_plus(campaign: Campaign) -> None:
+    chosen = campaign.base.segmenter
+    if "plus" in campaign.own:
+        if campaign.recipe_of("plus").segmenter == chosen:
+            raise SdabnError(
+                f"--set plus:segmenter={chosen}: that is S1 itself.",
+                "Name a larger one of its kind, or leave S1+ out: --without plus.",
+            )
+        return
     variant = chosen.options.get("variant", PAPERS_VARIANT)
     if (chosen.name, variant) != (PAPERS_SEGMENTER, PAPERS_VARIANT):
         raise SdabnError(

@@ -6,14 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sdabn_cli.report.words import (
-    DATASETS,
     METRICS,
     as_printed,
+    below,
     cited,
     compared,
     counted,
     figures_of,
-    protocol_line,
     systems,
 )
 
@@ -53,23 +52,3 @@ def _cell(row: Row, name: str) -> str:
 
 def _size(here: int, paper: int | None) -> str:
     return f"{here:,}" + ("" if paper is None else f" ({paper / 1e6:.2f} M)")
-
-
-def below(result: Mapping[str, Any]) -> str:
-    """What stands below a table: how all was measured, and whose the figures in brackets are."""
-    return f"{_protocol(result)}. {_paper(result)}".strip()
-
-
-def _paper(result: Mapping[str, Any]) -> str:
-    """Where the figures in brackets are from; empty where there are none."""
-    rows = (row for each in result["tables"] for row in each["rows"])
-    if not any(figures_of(row, "paper") for row in rows):
-        return ""
-    name = DATASETS[result["paper_dataset"]]
-    return f"In brackets: the paper's figures, measured on {name} with networks trained there."
-
-
-def _protocol(result: Mapping[str, Any]) -> str:
-    """How everything was measured, in one line."""
-    images, seeds = counted(result["images"], "image"), counted(result["seeds"], "seed")
-    return protocol_line(result["protocol"], f"{images} of {result['dataset']}, {seeds}")
