@@ -45,6 +45,9 @@ RECIPE = "recipe.yaml"
 CLASSES = "classes.json"
 LOCK = ".lock"
 
+#: As many keys of another recipe are told before the rest is counted.
+FEW = 8
+
 #: How long the lock is waited for, in seconds.
 PATIENCE = 1.0
 
@@ -65,6 +68,10 @@ def _unusable(path: Path, error: OSError | ValueError) -> SdabnError:
         f"The run directory {str(path)[:LONGEST_NAME]!r} cannot be used: {reason}.",
         "Give another directory with --run.",
     )
+
+
+class AnotherRecipe(SdabnError):
+    """A run directory belongs to another recipe than the one asked for."""
 
 
 class Run:
@@ -97,8 +104,8 @@ class Run:
         """Make sure that this directory is empty or belongs to the recipe.
 
         Raises:
-            SdabnError: If it holds another recipe (with every key that differs) or other files, or
-                cannot be looked into.
+            AnotherRecipe: If it holds another recipe, with keys that differ.
+            SdabnError: If it holds other files, or cannot be looked into.
         """
         try:
             self._check_recipe(recipe)
@@ -117,8 +124,9 @@ class Run:
         old, new = given.by_content(self.read_recipe(), recipe, self.path)
         changed = changes.differences(old, new, self.begun())
         if changed:
-            raise SdabnError(
-                f"The run directory {self.path} belongs to another recipe:\n" + "\n".join(changed),
+            told = changed[:FEW] + [f"and {len(changed) - FEW} more"] * (len(changed) > FEW)
+            raise AnotherRecipe(
+                f"The run directory {self.path} belongs to another recipe:\n" + "\n".join(told),
                 "Give another directory with --run; the run's own recipe is used without --recipe: "
                 f"--run {self.path}",
             )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import signal
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from types import FrameType
 from typing import Any
@@ -43,6 +45,30 @@ class Signals:
         self.received = self.received or number
         if self._insist:
             self.__exit__()
+
+
+@contextmanager
+def terminable() -> Iterator[Callable[[], bool]]:
+    """Let SIGTERM stop what runs as Ctrl-C does, by a KeyboardInterrupt.
+
+    Yields:
+        Tells whether one has come.
+    """
+    came: list[int] = []
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        del frame
+        came.append(number)
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():  # others may not set handlers
+        yield lambda: False
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield lambda: bool(came)
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @dataclass

@@ -33,12 +33,12 @@ BUILT = []
 class Segmenter(nn.Module):
     stride = 4
 
-    def __init__(self, num_classes, in_channels, dropout, fails_from):
+    def __init__(self, num_classes, in_channels, dropout, fails_from, width):
         super().__init__()
-        self.conv = nn.Conv2d(in_channels, 8, 3, stride=2, padding=1)
-        self.norm = nn.BatchNorm2d(8)
+        self.conv = nn.Conv2d(in_channels, width, 3, stride=2, padding=1)
+        self.norm = nn.BatchNorm2d(width)
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Conv2d(8, num_classes, 1)
+        self.head = nn.Conv2d(width, num_classes, 1)
         self.fails_from, self.calls = fails_from, 0
         BUILT.append(self)
 
@@ -57,8 +57,8 @@ class Denoiser(nn.Module):
         return self.conv(image if condition is None else torch.cat([image, condition], 1))
 
 def segmenter(*, num_classes: int, in_channels: int = 3, dropout: float = 0.0,
-              fails_from: int = 0) -> nn.Module:
-    return Segmenter(num_classes, in_channels, dropout, fails_from)
+              fails_from: int = 0, width: int = 8) -> nn.Module:
+    return Segmenter(num_classes, in_channels, dropout, fails_from, width)
 
 def denoiser(*, condition_channels: int, in_channels: int = 3) -> nn.Module:
     return Denoiser(condition_channels, in_channels)

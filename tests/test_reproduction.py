@@ -209,12 +209,13 @@ def test_a_key_of_one_system_alone_changes_no_other(reproduced):
 
 def test_s1_plus_may_be_another_network_than_the_papers(reproduced):
     result = reproduced("table5", "--json", "--markdown", "made.md",
-                        "--set", "plus:segmenter=tiny:dropout=0.1")  # fmt: skip
+                        "--set", "plus:segmenter=tiny:width=12")  # fmt: skip
 
     assert result.exit_code == 0, result.stderr
     (made,) = json.loads(result.stdout)["tables"]
-    assert "S1+" in [row["label"] for row in made["rows"]]
-    assert "| tiny:dropout=0.1 |" in Path("made.md").read_text()
+    sizes = {row["label"]: row["parameters"]["here"] for row in made["rows"]}
+    assert sizes["S1+"] - sizes["S1"] == 4 * (3 * 9 + 1 + 2 + 11)  # four channels more
+    assert "| tiny:width=12 |" in Path("made.md").read_text()
 
 
 @pytest.mark.parametrize("dataset", ["cityscapes", "outdoorseg"])
@@ -240,6 +241,25 @@ def test_what_only_left_out_systems_need_is_not_trained(reproduced):
     ]  # fmt: skip
     trained = {path.parent.parent.name for path in Path("all").rglob("weights.safetensors")}
     assert trained == {"ddfn"}
+
+
+def test_the_clean_segmenter_of_several_noises_is_planned_and_trained_once(reproduced):
+    asked = ("table4", "--noise", "gaussian:sigma=50", "--noise", "gaussian:sigma=25")
+
+    planned = json.loads(reproduced(*asked, "--dry-run", "--json").stdout)["missing"]
+    trained = reproduced(*asked).stderr
+
+    assert [stage["stage"] for stage in planned].count("s0") == 1
+    assert trained.count("finished after") == len(planned) == 19
+
+
+def test_stages_of_another_system_are_told_as_its_own(reproduced):
+    made = reproduced("table1", "--json", "--markdown", "made.md")
+
+    (table,) = json.loads(made.stdout)["tables"]
+    shared = {each["system"]: each["shared"] for each in table["systems"]}
+    assert shared == {"sdb": {}, "ddfn": {"s0": "sdb", "s1": "sdb"}, "img": {}}
+    assert "| sdb's s0 3, s1 3; d1 3, s2 3 |" in Path("made.md").read_text()
 
 
 @NEEDS_BM3D

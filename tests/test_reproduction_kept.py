@@ -177,27 +177,32 @@ def test_what_is_kept_of_an_image_grows_with_the_classes_and_not_with_their_squa
         assert (true.sum(1) == predicted.sum(1)).all()  # every pixel that has a label
 
 
+@pytest.mark.parametrize(("by", "code"), [("INT", 130), ("TERM", 143)])
 @pytest.mark.parametrize("stops_in", ["planning", "measuring", "the report"])
-def test_whoever_stops_it_is_told_what_is_kept(reproduced, third_party, stops_in):
+def test_whoever_stops_it_is_told_what_is_kept(reproduced, third_party, stops_in, by, code):
     source = (
+        "import signal\n"
         "from pathlib import Path\n"
         "def build():\n"
         "    def stops(clean, generator):\n"
         "        sizes = Path('stop').read_text() if Path('stop').exists() else ''\n"
         "        if sizes == 'any' or (sizes and clean.shape[-2:] == (44, 60)):  # a whole image\n"
-        "            raise KeyboardInterrupt\n"
+        f"            signal.raise_signal(signal.SIG{by})\n"
         "        return clean\n"
         "    return stops\n"
     )
     third_party("own-dist", "[sdabn.noises]\nown = own_noise:build\n", own_noise=source)
     asked = ("table1", "--noise", "own", "--report", "made.html")
-    if stops_in == "the report":
+    if stops_in != "planning":  # trainings catch signals themselves
         assert reproduced(*asked).exit_code == 0
+    if stops_in == "measuring":
+        for kept in Path("all").rglob("measured"):
+            shutil.rmtree(kept)
     Path("stop").write_text("any" if stops_in == "planning" else "whole")
 
     stopped = reproduced(*asked)
 
-    assert stopped.exit_code == 130
+    assert stopped.exit_code == code
     assert flat("What is trained and measured is kept: the same command") in flat(stopped.stderr)
     assert "--skip-existing" not in stopped.stderr
 
@@ -296,6 +301,32 @@ def test_changed_settings_are_refused_although_every_stage_is_trained(reproduced
         changed, "all/seed0/gaussian-sigma-50/sdb belongs to another recipe",
         "s0.steps: 3 in the run, 4 now", "--run DIR",
     )  # fmt: skip
+
+
+def test_of_very_many_changed_settings_the_first_are_told_and_the_rest_counted(reproduced):
+    reproduced("figure2")
+    changes = [f"segment.{key}" for key in (
+        "steps=4", "batch_size=3", "crop=[16,16]", "scale=[0.5,2.0]", "optimizer=adam",
+        "learning_rate=0.5", "turns=true", "weight_decay=0.5", "power=0.5", "log_every=7",
+        "warmup_steps=1",
+    )]  # fmt: skip
+
+    changed = reproduced("figure2", *(f"--set={change}" for change in changes))
+
+    assert_refused(changed, "belongs to another recipe", "more", "--run DIR")
+    told = [line for line in changed.stderr.splitlines() if " in the run, " in line]
+    assert len(told) == 8
+
+
+def test_what_cannot_be_read_is_named_without_advice_on_settings(reproduced):
+    reproduced("figure2")
+    recipe = Path("all/seed0/gaussian-sigma-50/sdb/recipe.yaml")
+    recipe.write_bytes(b"\xff\xfe")
+
+    unreadable = reproduced("figure2")
+
+    assert_refused(unreadable, recipe)
+    assert "without --set" not in flat(unreadable.stderr).replace("without--set", "without --set")
 
 
 def test_a_directory_holds_trainings_in_one_precision(reproduced):

@@ -105,7 +105,11 @@ def test_a_place_that_cannot_be_written_to_is_refused_at_once(option, target, pa
          ["plus has no segmentr of its own", "plus:segmenter=", "leave the system's name out"]),
         (["table5", "--set", "joint:segmenter=hrnet"], ["joint has no segmenter of its own"]),
         (["table5", "--set", "plus:segmenter=hrnet"],
-         ["plus:segmenter=hrnet", "that is S1 itself"]),
+         ["plus:segmenter=hrnet has", "S1, hrnet, has", "name a larger", "--without plus"]),
+        (["table5", "--set", "plus:segmenter=hrnet:variant=w18_small_v2"], ["S1, hrnet, has"]),
+        (["table5", "--set", "segmenter=hrnet:variant=w18_small_v2",
+          "--set", "plus:segmenter=hrnet"], ["S1, hrnet:variant=w18_small_v2, has"]),
+        (["table5", "--set", "plus:segmenter=hrnet:variant=w18_small"], ["S1, hrnet, has"]),
         (["table5", "--set", "plus:segmenter={name: hrnet, init: street}"],
          ["segmenter.init=", "trains every system from nothing"]),
         (["table5", "--set", "plus:segmenter"], ["not of the form SYSTEM:KEY=VALUE"]),
@@ -114,6 +118,8 @@ def test_a_place_that_cannot_be_written_to_is_refused_at_once(option, target, pa
         (["table1", "--set", "segment.from_first=true"], ["reproduce decides segment.from_first"]),
         (["table2", "--without", "bm3d", "--set", "dms:denoise.semantic_weight=-1"],
          ["the system dms", "semantic_weight", "greater than or equal to 0"]),
+        (["table2", "--without", "bm3d", "--set", "dms:denoise.semantic_weight=0"],
+         ["dms:denoise.semantic_weight=0", "that is DDFN itself", "--without dms"]),
     ],
 )  # fmt: skip
 def test_a_wrong_request_is_refused_before_anything_is_written(arguments, parts, more):

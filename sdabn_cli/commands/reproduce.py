@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from signal import SIGINT, SIGTERM
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -141,14 +142,17 @@ def reproduce(
 
 @contextmanager
 def _stoppable() -> Iterator[None]:
-    """Say what is kept at Ctrl-C; trainings save their state and say so themselves."""
+    """Say what is kept at Ctrl-C or SIGTERM; trainings save their state and say so themselves."""
     from sdabn_cli.console import say
+    from sdabn_cli.stopping import terminable
 
-    try:
-        yield
-    except KeyboardInterrupt as error:
-        say("Stopped. What is trained and measured is kept: the same command goes on from there.")
-        raise typer.Exit(130) from error
+    with terminable() as terminated:
+        try:
+            yield
+        except KeyboardInterrupt as error:
+            say("Stopped. What is trained and measured is kept: the same command goes on "
+                "from there.")  # fmt: skip
+            raise typer.Exit(128 + (SIGTERM if terminated() else SIGINT)) from error
 
 
 def _show_plan(planned: Plan, report: Path | None, markdown: Path | None, *, as_json: bool) -> None:
@@ -213,7 +217,7 @@ def _show(result: dict[str, Any]) -> None:
         say(f"\n{claim['verdict'].upper()}: {claim['claim']} ({claim['noise']})")
         say(f"  {wording.cited(claim)}")
         for each in claim["comparisons"]:
-            say(f"  {wording.compared(each)}: {each['verdict']}")
+            say(f"  {each['verdict']}: {wording.compared(each)}")
         if claim["remark"]:
             say(f"  {claim['remark']}")
     if result["claims"]:

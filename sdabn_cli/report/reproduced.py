@@ -209,7 +209,7 @@ def _claim(each: Mapping[str, Any]) -> Claim:
     quotes = "\N{LEFT DOUBLE QUOTATION MARK}\N{RIGHT DOUBLE QUOTATION MARK}"
     details = [cited(each, quotes=quotes)]
     details += [
-        f"{compared(comparison, minus=MINUS)}: {comparison['verdict']}"
+        f"{comparison['verdict']}: {compared(comparison, minus=MINUS)}"
         for comparison in each["comparisons"]
     ]
     details += [each["remark"]] if each["remark"] else []

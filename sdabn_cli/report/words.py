@@ -50,10 +50,22 @@ def systems(each: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     """Heads and cells of what was trained for a table: every system, its networks and its steps."""
     cells = [
         [system["system"], system["meaning"], system["segmenter"] or "-", system["denoiser"] or "-",
-         ", ".join(f"{stage} {steps:,}" for stage, steps in system["steps"].items())]
+         "; ".join(_steps(system))]
         for system in each["systems"]
     ]  # fmt: skip
     return ["system", "is", "segmenter", "denoiser", "steps"], cells
+
+
+def _steps(system: Mapping[str, Any]) -> list[str]:
+    """Steps of the stages that a system takes from others, by these, and of its own."""
+    by_trainer: dict[str, list[str]] = {}
+    for stage, steps in system["steps"].items():
+        trainer = system["shared"].get(stage, "")
+        by_trainer.setdefault(trainer, []).append(f"{stage} {steps:,}")
+    return [
+        (f"{trainer}'s " if trainer else "") + ", ".join(told)
+        for trainer, told in sorted(by_trainer.items(), key=lambda pair: not pair[0])
+    ]
 
 
 def compared(comparison: Mapping[str, Any], *, minus: str = "-") -> str:
@@ -121,7 +133,10 @@ def _papers(result: Mapping[str, Any]) -> str:
     rows = [row for each in result["tables"] for row in each["rows"]]
     if any(figures_of(row, "paper") for row in rows):
         name = DATASETS[result["paper_dataset"]]
-        return f"The paper's figures are those of {name}, of networks trained there."
+        return (
+            f"The paper's figures are those of {name}, of networks trained there; where two of its "
+            "tables tell the same one, as the more exact one does."
+        )
     if any(row["parameters"] and row["parameters"]["paper"] for row in rows):
         return "The paper's numbers of parameters are those of networks for Cityscapes."
     return ""

@@ -31,7 +31,7 @@ from sdabn_cli.job import Watcher
 from sdabn_cli.recipe import Recipe, StageSettings
 from sdabn_cli.reproduction import copies
 from sdabn_cli.reproduction.systems import FIRST, SYSTEMS, Point, System, changed, order
-from sdabn_cli.runs import Run, StageDirectory
+from sdabn_cli.runs import AnotherRecipe, Run, StageDirectory
 from sdabn_cli.schedule import Stage
 
 CLEAN = Stage(0, "seg")
@@ -86,7 +86,7 @@ class Campaign:
         return {system: sorted(found, key=order) for system, found in needed.items() if found}
 
     def missing(self, points: Iterable[Point]) -> list[tuple[str, Stage]]:
-        """Stages that are not trained yet, in order, each once, with the system they belong to."""
+        """Stages that are not trained yet with this noise, in order, each once, by their system."""
         return [
             (name, stage)
             for name, stages in self.stages(points).items()
@@ -97,7 +97,7 @@ class Campaign:
     def _is_missing(self, system: System, stage: Stage) -> bool:
         if stage.id in system.shares or not system.trains(stage):
             return False  # it is the first system's, or there is nothing to train
-        if system.name == FIRST and stage == CLEAN and self._clean.status == "finished":
+        if system.name == FIRST and stage == CLEAN and self.clean.status == "finished":
             return False
         return self.run_of(system.name).stage(stage).status != "finished"
 
@@ -109,14 +109,14 @@ class Campaign:
             data: Digests of the splits ``train`` and ``val``.
 
         Raises:
-            SdabnError: If a run directory is another recipe's, with every key that differs, if its
+            SdabnError: If a run directory is another recipe's, with keys that differ, if its
                 stages have seen other data, or were trained upon copies of what is another stage
                 by now.
         """
         for system, stages in self.stages(points).items():
             try:
                 self.run_of(system).check_recipe(self.recipe_of(system))
-            except SdabnError as error:
+            except AnotherRecipe as error:
                 raise SdabnError(error.problem, ELSEWHERE) from error
             self._outdated(system, stages)
         for folder, decisive in self._seen(data, self._begun()).items():
@@ -221,7 +221,7 @@ class Campaign:
             settings: Those of the stages with this noise.
         """
         deciding = {
-            self._clean.path.parent: [self.base.for_stage(CLEAN)],
+            self.clean.path.parent: [self.base.for_stage(CLEAN)],
             self.path / file_name(self.noise): settings,
         }
         return {
@@ -241,8 +241,8 @@ class Campaign:
     def _source(self, system: str, stage: Stage) -> StageDirectory | None:
         """What a stage of a system is a copy of; None for a stage of its own."""
         shares = stage.id in SYSTEMS[system].shares
-        if stage == CLEAN and (system == FIRST or (shares and self._clean.status == "finished")):
-            return self._clean
+        if stage == CLEAN and (system == FIRST or (shares and self.clean.status == "finished")):
+            return self.clean
         return self.run_of(FIRST).stage(stage) if shares else None
 
     def _outdated(self, system: str, stages: Iterable[Stage]) -> list[Stage]:
@@ -265,8 +265,8 @@ class Campaign:
 
     def _offer(self, clean: StageDirectory) -> None:
         """Make a clean segmenter that of all noises, where there is none yet."""
-        if self._clean.status != "finished":
-            copies.take(clean, self._clean)
+        if self.clean.status != "finished":
+            copies.take(clean, self.clean)
 
     def _take(self, system: str, stage: Stage, watcher: Watcher) -> None:
         """Copy a stage that has been trained elsewhere already."""
@@ -275,7 +275,7 @@ class Campaign:
             watcher.warn(f"{target.path} had other weights than {source.path}: they are its now.")
 
     @property
-    def _clean(self) -> StageDirectory:
+    def clean(self) -> StageDirectory:
         """The clean segmenter of all noises, in a directory named after what decides it.
 
         Settings that have their defaults are left out, so that the name stays as it is when

@@ -14,8 +14,8 @@ from sdabn_cli.files import require_writable
 from sdabn_cli.metrics import Protocol
 from sdabn_cli.recipe import Recipe
 from sdabn_cli.reproduction import claims, fingerprints, requests, spelling, tables
-from sdabn_cli.reproduction.campaign import Campaign, file_name
-from sdabn_cli.reproduction.systems import Point
+from sdabn_cli.reproduction.campaign import CLEAN, Campaign, file_name
+from sdabn_cli.reproduction.systems import FIRST, Point
 from sdabn_cli.reproduction.tables import Row, Table
 from sdabn_cli.training import check_class_weights
 
@@ -65,14 +65,19 @@ class Plan:
         return any(Point.parse(point).system in self.without for point in points)
 
     def missing(self) -> list[dict[str, Any]]:
-        """Stages that will be trained: noise, seed, system and stage."""
-        return [
-            {"noise": noise, "seed": campaign.base.seed, "system": system, "stage": stage.id,
-             "steps": campaign.recipe_of(system).for_stage(stage).steps}
-            for noise, campaigns in self.campaigns.items()
-            for campaign in campaigns
-            for system, stage in campaign.missing(self.points)
-        ]  # fmt: skip
+        """Stages that will be trained, each once: noise, seed, system and stage."""
+        found, clean = [], set()
+        for noise, campaigns in self.campaigns.items():
+            for campaign in campaigns:
+                for system, stage in campaign.missing(self.points):
+                    if (system, stage) == (FIRST, CLEAN):
+                        if campaign.clean.path in clean:
+                            continue  # another noise's, which is trained before it
+                        clean.add(campaign.clean.path)
+                    steps = campaign.recipe_of(system).for_stage(stage).steps
+                    found.append({"noise": noise, "seed": campaign.base.seed, "system": system,
+                                  "stage": stage.id, "steps": steps})  # fmt: skip
+        return found
 
 
 def plan(

@@ -19,7 +19,7 @@ from sdabn_cli.reproduction.figures import PARAMETERS, printed, source
 from sdabn_cli.reproduction.measuring import Examiner, Figures, open_validation
 from sdabn_cli.reproduction.planning import Plan
 from sdabn_cli.reproduction.statistics import Interval, basis, miou_difference, psnr_difference
-from sdabn_cli.reproduction.systems import SYSTEMS
+from sdabn_cli.reproduction.systems import FIRST, SYSTEMS
 from sdabn_cli.reproduction.tables import Row
 
 
@@ -93,6 +93,7 @@ def _titled(
 def _systems(planned: Plan, campaign: Campaign) -> list[dict[str, Any]]:
     """What was trained: system, meaning, segmenter, denoiser, and steps by stage.
 
+    ``shared`` names, of those stages, the ones that another system has trained, by stage.
     The semantic weight of a denoiser's loss belongs to its meaning. Networks that no stage of the
     table needs are None.
     """
@@ -106,6 +107,7 @@ def _systems(planned: Plan, campaign: Campaign) -> list[dict[str, Any]]:
             "segmenter": str(recipe.segmenter) if "seg" in kinds else None,
             "denoiser": str(recipe.denoiser) if "denoise" in kinds else None,
             "steps": {s.id: recipe.for_stage(s).steps for s in stages if system.trains(s)},
+            "shared": {s.id: FIRST for s in stages if s.id in system.shares},
         })  # fmt: skip
     return found
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sdabn_cli import probing, recipefiles, registry, training
+from sdabn_cli import networks, probing, recipefiles, registry, training
 from sdabn_cli.errors import SdabnError, did_you_mean
+from sdabn_cli.networks import count_parameters
 from sdabn_cli.plan import check_plugins
 from sdabn_cli.recipe import Recipe
 from sdabn_cli.reproduction.campaign import Campaign
@@ -134,6 +135,8 @@ def check_systems(campaign: Campaign, points: Iterable[Point]) -> None:
     _check_base(campaign.base)
     if "plus" in systems:
         _check_plus(campaign)
+    if "dms" in systems:
+        _check_dms(campaign)
     for system in systems:
         recipe = campaign.recipe_of(system)
         _check_starts(recipe)
@@ -184,18 +187,39 @@ def _check_starts(recipe: Recipe) -> None:
 def _check_plus(campaign: Campaign) -> None:
     chosen = campaign.base.segmenter
     if "plus" in campaign.own:
-        if campaign.recipe_of("plus").segmenter == chosen:
-            raise SdabnError(
-                f"--set plus:segmenter={chosen}: that is S1 itself.",
-                "Name a larger one of its kind, or leave S1+ out: --without plus.",
-            )
-        return
+        return  # whether it is larger than S1 is counted in ``_check_larger``
     variant = chosen.options.get("variant", PAPERS_VARIANT)
     if (chosen.name, variant) != (PAPERS_SEGMENTER, PAPERS_VARIANT):
         raise SdabnError(
             f"S1+ is a wider and deeper {PAPERS_SEGMENTER}:variant={PAPERS_VARIANT}; beside the "
             f"segmenter {chosen} it says nothing.",
             "Name a larger one of its kind, --set plus:segmenter=..., or leave S1+ out: "
+            "--without plus.",
+        )
+
+
+def _check_dms(campaign: Campaign) -> None:
+    weight = campaign.recipe_of("dms").denoise.semantic_weight
+    if not weight:
+        raise SdabnError(
+            f"--set dms:denoise.semantic_weight={weight:g}: that is DDFN itself, no segmenter has "
+            "a part in its loss.",
+            "Give a weight above 0, or leave DMS out: --without dms.",
+        )
+
+
+def _check_larger(campaign: Campaign, classes: int) -> None:
+    """What stands for S1+ has more parameters than S1, however both are spelt."""
+    own, chosen = campaign.recipe_of("plus"), campaign.base
+    size, least = (
+        count_parameters(networks.for_kind(recipe, "seg", num_classes=classes))
+        for recipe in (own, chosen)
+    )
+    if size <= least:
+        raise SdabnError(
+            f"--set plus:segmenter={own.segmenter} has {size:,} parameters; S1, "
+            f"{chosen.segmenter}, has {least:,}.",
+            "S1+ is the larger one of both: name a larger segmenter, or leave S1+ out: "
             "--without plus.",
         )
 
@@ -212,9 +236,11 @@ def try_networks(
         tried: Networks that were tried before; those of this campaign are added.
 
     Raises:
-        SdabnError: If one cannot be built or is no network of its kind.
+        SdabnError: If one cannot be built, is no network of its kind, or stands for S1+ and is no
+            larger than S1.
     """
-    for system in campaign.stages(points):
+    systems = campaign.stages(points)
+    for system in systems:
         recipe = campaign.recipe_of(system)
         key = f"{recipe.segmenter!r} {recipe.denoiser!r} {recipe.condition} {classes}"
         if key in tried:
@@ -227,3 +253,5 @@ def try_networks(
                 raise
             hint = f"Or leave this system out: --without {system}."
             raise SdabnError(error.problem, f"{error.hint} {hint}".strip()) from error
+    if "plus" in systems and "plus" in campaign.own:
+        _check_larger(campaign, classes)
