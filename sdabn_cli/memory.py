@@ -18,13 +18,19 @@ from torch.utils._pytree import tree_leaves
 from sdabn_cli.errors import SdabnError
 
 #: Parameters of glibc's ``mallopt``, from malloc.h.
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4
+
+#: Blocks that glibc may take from the system one by one, unless it is told otherwise.
+MMAPS = 65536
 
 #: Up to this size glibc can take blocks from memory it already has.
 LARGEST = 32 * 2**20
 
 #: Freed memory at the end of the heap that is not given back to the system.
 KEPT = 256 * 2**20
+
+#: The same in a training, whose steps free as much as they need again: as much as can be told.
+KEPT_IN_TRAINING = 2**31 - 1
 
 #: Share of the free memory that a run takes if it is not told.
 SHARE = 0.6
@@ -38,17 +44,22 @@ SAID = ("can't allocate memory", "ALLOC_FAILED")
 LEAST = 2**30
 
 
-def keep_freed() -> None:
+def keep_freed(*, in_training: bool = False) -> None:
     """Let the C library reuse the memory of freed tensors.
 
     Otherwise it gives the memory of every larger tensor back to the system, which clears its pages
     before it hands them out again: a quarter of the time of a cascade on a processor. It does
     nothing where the C library is not glibc.
+
+    Args:
+        in_training: Keep blocks above 32 MB, too, which every step needs again. What only runs
+            networks gives those back, so that it keeps to what memory it may use.
     """
     with contextlib.suppress(OSError, AttributeError):
         library = ctypes.CDLL("libc.so.6")
         library.mallopt(M_MMAP_THRESHOLD, LARGEST)
-        library.mallopt(M_TRIM_THRESHOLD, KEPT)
+        library.mallopt(M_MMAP_MAX, 0 if in_training else MMAPS)
+        library.mallopt(M_TRIM_THRESHOLD, KEPT_IN_TRAINING if in_training else KEPT)
 
 
 def budget(text: str = "auto") -> int:

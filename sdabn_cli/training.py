@@ -45,7 +45,7 @@ def opened(recipe: Recipe, run: Run, compute: Compute, watcher: Watcher) -> Iter
             wrong; nothing has been written then.
     """
     if compute.device.type == "cpu":
-        memory.keep_freed()
+        memory.keep_freed(in_training=True)
     training = check(recipe, run, compute, watcher)
     processes = compute.processes
     processes.wait()  # until every process has found the data right
