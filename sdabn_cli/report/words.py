@@ -135,7 +135,7 @@ def _papers(result: Mapping[str, Any]) -> str:
         name = DATASETS[result["paper_dataset"]]
         return (
             f"The paper's figures are those of {name}, of networks trained there; where two of its "
-            "tables tell the same one, as the more exact one does."
+            "tables print the same one, the more exact stands here."
         )
     if any(row["parameters"] and row["parameters"]["paper"] for row in rows):
         return "The paper's numbers of parameters are those of networks for Cityscapes."
