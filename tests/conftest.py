@@ -33,7 +33,7 @@ BUILT = []
 class Segmenter(nn.Module):
     stride = 4
 
-    def __init__(self, num_classes, in_channels, dropout, fails_from, width):
+    def __init__(self, num_classes, in_channels, dropout, fails_from, width=8):
         super().__init__()
         self.conv = nn.Conv2d(in_channels, width, 3, stride=2, padding=1)
         self.norm = nn.BatchNorm2d(width)

@@ -158,7 +158,7 @@ def test_a_reproduced_claim_has_its_verdict_sentence_and_differences(reproduced)
         details = item.all("span", "detail")[1 : 1 + len(claim["comparisons"])]
         for line, each in zip(details, claim["comparisons"], strict=True):
             rows = f"{each['better_label']} minus {each['worse_label']}"
-            assert line.text.startswith(f"{rows}: ")
+            assert line.text.startswith(f"{each['verdict']}: {rows}: ")
             assert (
                 f"{each['mean']:+.{3 if each['metric'] == 'psnr' else 2}f}".replace("-", MINUS)
                 in line.text
