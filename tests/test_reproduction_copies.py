@@ -101,3 +101,39 @@ def test_a_clean_segmenter_that_was_removed_is_given_again_by_a_noise_that_has_i
     assert again.exit_code == 0, again.stderr
     assert _weights(clean / "s0") == _weights(RUNS / "sdb/s0")
     assert (clean / "data.json").is_file()
+
+
+def test_both_segmenters_of_the_joint_network_start_from_the_clean_one(reproduced):
+    made = reproduced("table5", "--without", "plus")
+
+    assert made.exit_code == 0, made.stderr
+    assert "joint s1: finished" in made.stderr
+    assert "joint s0: finished" not in made.stderr
+    clean, joint = (load_file(RUNS / f"{each}/s0/weights.safetensors") for each in ("sdb", "joint"))
+    for unit in (0, 1):
+        for name, weights in clean.items():
+            assert joint.pop(f"cascade.units.{unit}.segmenter.{name}").equal(weights)
+    assert joint
+    assert {name.split(".denoiser.")[0] for name in joint} == {"cascade.units.0"}
+    assert any(weights.any() for weights in joint.values())  # random ones
+
+
+def test_a_joint_network_of_another_clean_segmenter_is_not_compared_with_the_new_one(reproduced):
+    reproduced("table5", "--without", "plus")
+    (clean,) = Path("all").glob("seed0/clean-*/s0")
+    for stage in (clean, RUNS / "sdb/s0"):
+        _train_anew(stage)
+    for stage in ("s1", "d1", "s2"):
+        shutil.rmtree(RUNS / "sdb" / stage)
+
+    refused = reproduced("table5", "--without", "plus")
+    shutil.rmtree(RUNS / "joint/s1")
+    again = reproduced("table5", "--without", "plus")
+
+    assert_refused(refused, f"{RUNS}/joint/s0 is no copy of {clean} any more",
+                   "s1 beside the copy was trained upon it")  # fmt: skip
+    assert again.exit_code == 0, again.stderr
+    held, given = load_file(RUNS / "joint/s0/weights.safetensors"), load_file(
+        clean / "weights.safetensors"
+    )  # fmt: skip
+    assert all(held[f"cascade.units.1.segmenter.{name}"].equal(w) for name, w in given.items())

@@ -27,10 +27,18 @@ from sdabn_cli.choices import Settings
 from sdabn_cli.device import Compute
 from sdabn_cli.errors import SdabnError
 from sdabn_cli.files import write_atomically
-from sdabn_cli.job import Watcher
+from sdabn_cli.job import Training, Watcher
 from sdabn_cli.recipe import Recipe, StageSettings
 from sdabn_cli.reproduction import copies
-from sdabn_cli.reproduction.systems import FIRST, SYSTEMS, Point, System, changed, order
+from sdabn_cli.reproduction.systems import (
+    FIRST,
+    SYSTEMS,
+    WHOLE,
+    Point,
+    System,
+    changed,
+    order,
+)  # fmt: skip
 from sdabn_cli.runs import AnotherRecipe, Run, StageDirectory
 from sdabn_cli.schedule import Stage
 
@@ -180,12 +188,12 @@ class Campaign:
                 self._record(data, [*self._begun(), *awaited])
             for stage in stages:
                 if is_main:
-                    self._take(system, stage, watcher)
+                    self._take(system, stage, prepared)
                 compute.processes.wait()
                 training.train_stage(prepared, stage)
                 if is_main and system == FIRST and stage == CLEAN:
                     self._offer(run.stage(stage))
-                    self._take(system, stage, watcher)  # another noise's may be there meanwhile
+                    self._take(system, stage, prepared)  # another noise's may be there meanwhile
             compute.processes.wait()
 
     def _record(self, data: Mapping[str, str], settings: list[StageSettings]) -> None:
@@ -254,7 +262,7 @@ class Campaign:
         run, found = self.run_of(system), []
         for stage in stages:
             source, target = self._source(system, stage), run.stage(stage)
-            if source is None or not copies.is_outdated(source, target):
+            if source is None or not copies.is_outdated(source, target, SYSTEMS[system].within):
                 continue
             own = [s for s in run.begun() if SYSTEMS[system].trains(s)
                    and self._source(system, s) is None]  # fmt: skip
@@ -268,11 +276,17 @@ class Campaign:
         if self.clean.status != "finished":
             copies.take(clean, self.clean)
 
-    def _take(self, system: str, stage: Stage, watcher: Watcher) -> None:
+    def _take(self, system: str, stage: Stage, prepared: Training) -> None:
         """Copy a stage that has been trained elsewhere already."""
         source, target = self._source(system, stage), self.run_of(system).stage(stage)
-        if source is not None and copies.take(source, target):
-            watcher.warn(f"{target.path} had other weights than {source.path}: they are its now.")
+        if source is None:
+            return
+        within = SYSTEMS[system].within
+        larger = None if within == WHOLE else training.starting_network(prepared, stage)
+        if copies.take(source, target, within, larger):
+            prepared.watcher.warn(
+                f"{target.path} had other weights than {source.path}: they are its now."
+            )
 
     @property
     def clean(self) -> StageDirectory:

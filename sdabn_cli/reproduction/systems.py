@@ -11,6 +11,9 @@ from sdabn_cli.errors import SdabnError
 from sdabn_cli.recipe import Recipe, validate
 from sdabn_cli.schedule import Stage
 
+#: Where shared weights lie in a network of the same kind.
+WHOLE = ("",)
+
 
 @dataclass(frozen=True)
 class System:
@@ -21,6 +24,8 @@ class System:
         meaning: What it is, in the paper's words.
         changes: Keys of the recipe, by their dotted names.
         shares: Stages that equal those of the system ``sdb``, and are not trained again.
+        within: Beginnings of names: where the weights of a shared segmenter lie in a larger one
+            that holds it, once or more; what else that has is random.
         is_trained: Whether its denoisers have anything to train.
         own_key: Key of the recipe that may be set for it alone; empty for none.
     """
@@ -29,6 +34,7 @@ class System:
     meaning: str
     changes: dict[str, Any]
     shares: tuple[str, ...] = ()
+    within: tuple[str, ...] = WHOLE
     is_trained: bool = True
     own_key: str = ""
 
@@ -62,7 +68,8 @@ SYSTEMS = {
         System("plus", "a wider and deeper segmenter alone, S1+",
                {"segmenter": "hrnet:variant=w22_plus"}, own_key="segmenter"),
         System("joint", "S1, D1 and S2 as one network with the segmentation loss alone",
-               {"segmenter": "joint"}),
+               {"segmenter": "joint"}, ("s0",),
+               ("cascade.units.0.segmenter.", "cascade.units.1.segmenter.")),
     )
 }  # fmt: skip
 
