@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fixtures_cli import assert_refused
@@ -103,37 +105,96 @@ def test_a_clean_segmenter_that_was_removed_is_given_again_by_a_noise_that_has_i
     assert (clean / "data.json").is_file()
 
 
+def _places(joint: dict[str, Any], segmenter: dict[str, Any]) -> list[bool]:
+    """Whether the first and the second segmenter of a joint network are that one."""
+    return [
+        all(joint[f"cascade.units.{unit}.segmenter.{n}"].equal(w) for n, w in segmenter.items())
+        for unit in (0, 1)
+    ]
+
+
+def _s0(system: str) -> dict[str, Any]:
+    return load_file(RUNS / system / "s0/weights.safetensors")
+
+
 def test_both_segmenters_of_the_joint_network_start_from_the_clean_one(reproduced):
     made = reproduced("table5", "--without", "plus")
 
     assert made.exit_code == 0, made.stderr
     assert "joint s1: finished" in made.stderr
     assert "joint s0: finished" not in made.stderr
-    clean, joint = (load_file(RUNS / f"{each}/s0/weights.safetensors") for each in ("sdb", "joint"))
-    for unit in (0, 1):
-        for name, weights in clean.items():
-            assert joint.pop(f"cascade.units.{unit}.segmenter.{name}").equal(weights)
-    assert joint
-    assert {name.split(".denoiser.")[0] for name in joint} == {"cascade.units.0"}
-    assert any(weights.any() for weights in joint.values())  # random ones
+    assert "sdb's s0" in made.stderr
+    joint, clean = _s0("joint"), _s0("sdb")
+    assert _places(joint, clean) == [True, True]
+    denoiser = [n for n in joint if n.startswith("cascade.units.0.denoiser.")]
+    assert len(joint) == 2 * len(clean) + len(denoiser)
+    assert any(joint[name].any() for name in denoiser)  # random ones
+
+    again = reproduced("table5", "--without", "plus")
+    planned = reproduced("table5", "--without", "plus", "--dry-run", "--json")
+
+    assert again.exit_code == 0, again.stderr
+    assert "finished after" not in again.stderr
+    assert "did not hold" not in again.stderr
+    assert json.loads(planned.stdout)["missing"] == []
 
 
-def test_a_joint_network_of_another_clean_segmenter_is_not_compared_with_the_new_one(reproduced):
+def test_a_joint_network_needs_the_clean_segmenter_alone_once_for_all_noises(reproduced):
+    noises = ["--noise", "gaussian:sigma=10", "--noise", "gaussian:sigma=50"]
+    given = ("table5", "--without", "plus", "--without", "sdb", *noises)
+
+    planned = json.loads(reproduced(*given, "--dry-run", "--json").stdout)["missing"]
+    made = reproduced(*given)
+
+    assert made.exit_code == 0, made.stderr
+    assert [(each["system"], each["stage"]) for each in planned] == [
+        ("sdb", "s0"), ("joint", "s1"), ("joint", "s1"),
+    ]  # fmt: skip
+    assert made.stderr.count("finished after") == len(planned)
+
+
+@pytest.mark.parametrize("unit", [0, 1])
+@pytest.mark.parametrize("with_source", [True, False], ids=["with s0", "without s0"])
+def test_a_joint_network_of_other_segmenters_is_not_compared(reproduced, unit, with_source):
     reproduced("table5", "--without", "plus")
+    place = RUNS / "joint/s0/weights.safetensors"
+    other = _s0("joint")
+    name = next(n for n in other if n.startswith(f"cascade.units.{unit}.segmenter."))
+    save_file(other | {name: other[name] + 1}, place)  # as one that was trained as a whole
     (clean,) = Path("all").glob("seed0/clean-*/s0")
-    for stage in (clean, RUNS / "sdb/s0"):
-        _train_anew(stage)
-    for stage in ("s1", "d1", "s2"):
-        shutil.rmtree(RUNS / "sdb" / stage)
+    if not with_source:
+        shutil.rmtree(clean.parent)
+        shutil.rmtree(RUNS / "sdb")
+        clean = RUNS / "sdb/s0"
+    before = {path: path.read_bytes() for path in Path("all").rglob("*") if path.is_file()}
+
+    refused = [reproduced("table5", "--without", "plus", *more) for more in ((), ("--dry-run",))]
+
+    for each in refused:
+        assert_refused(each, f"{RUNS}/joint/s0 does not hold the weights of {clean}",
+                       "s1 beside it was trained upon it", f"Remove {RUNS}/joint/s1, ")  # fmt: skip
+        assert "put" not in each.stderr
+    assert before == {path: path.read_bytes() for path in before}
+
+    shutil.rmtree(RUNS / "joint/s1")
+    again = reproduced("table5", "--without", "plus")
+
+    assert again.exit_code == 0, again.stderr
+    assert "joint s1: finished" in again.stderr
+    assert _places(_s0("joint"), _s0("sdb")) == [True, True]
+    if with_source:
+        assert f"{RUNS}/joint/s0 did not hold" in again.stderr.replace("\n", " ")
+
+
+def test_a_damaged_start_of_a_joint_network_is_made_anew(reproduced):
+    reproduced("table5", "--without", "plus")
+    place = RUNS / "joint/s0/weights.safetensors"
+    place.write_bytes(place.read_bytes()[:-7])
 
     refused = reproduced("table5", "--without", "plus")
     shutil.rmtree(RUNS / "joint/s1")
     again = reproduced("table5", "--without", "plus")
 
-    assert_refused(refused, f"{RUNS}/joint/s0 is no copy of {clean} any more",
-                   "s1 beside the copy was trained upon it")  # fmt: skip
+    assert_refused(refused, f"{RUNS}/joint/s0 does not hold", f"Remove {RUNS}/joint/s1")
     assert again.exit_code == 0, again.stderr
-    held, given = load_file(RUNS / "joint/s0/weights.safetensors"), load_file(
-        clean / "weights.safetensors"
-    )  # fmt: skip
-    assert all(held[f"cascade.units.1.segmenter.{name}"].equal(w) for name, w in given.items())
+    assert _places(_s0("joint"), _s0("sdb")) == [True, True]

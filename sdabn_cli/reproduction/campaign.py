@@ -4,8 +4,9 @@
         gaussian-sigma-50/sdb/             a run directory a system
             measured/d3-7b1c20aa.json      figures of the cascade that ends in d3, image by image
 
-Stages that two systems have in common are trained once and copied, and a copy stays one: what is
-trained anew takes its place, unless something was trained upon it. ``data.json`` beside them says
+Stages that two systems have in common are trained once and copied, or put into a larger network,
+and stay what they are: what is trained anew takes their place, unless something was trained upon
+them. ``data.json`` beside them says
 which data they have seen; trainings on other data are not taken for them.
 """
 
@@ -18,6 +19,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,15 +32,8 @@ from sdabn_cli.files import write_atomically
 from sdabn_cli.job import Training, Watcher
 from sdabn_cli.recipe import Recipe, StageSettings
 from sdabn_cli.reproduction import copies
-from sdabn_cli.reproduction.systems import (
-    FIRST,
-    SYSTEMS,
-    WHOLE,
-    Point,
-    System,
-    changed,
-    order,
-)  # fmt: skip
+from sdabn_cli.reproduction.copies import Copy, Holder
+from sdabn_cli.reproduction.systems import FIRST, SYSTEMS, Point, System, changed, order
 from sdabn_cli.runs import AnotherRecipe, Run, StageDirectory
 from sdabn_cli.schedule import Stage
 
@@ -246,12 +241,17 @@ class Campaign:
         data = self.base.data
         return f"{data.dataset}" + (f" in {data.root}" if data.root else "")
 
-    def _source(self, system: str, stage: Stage) -> StageDirectory | None:
-        """What a stage of a system is a copy of; None for a stage of its own."""
-        shares = stage.id in SYSTEMS[system].shares
+    def _copy(self, system: str, stage: Stage) -> Copy | None:
+        """What a stage of a system takes over; None for a stage of its own."""
+        target, shares = self.run_of(system).stage(stage), stage.id in SYSTEMS[system].shares
         if stage == CLEAN and (system == FIRST or (shares and self.clean.status == "finished")):
-            return self.clean
-        return self.run_of(FIRST).stage(stage) if shares else None
+            source = self.clean
+        elif shares:
+            source = self.run_of(FIRST).stage(stage)
+        else:
+            return None
+        places = SYSTEMS[system].places
+        return Holder(source, target, places) if places else Copy(source, target)
 
     def _outdated(self, system: str, stages: Iterable[Stage]) -> list[Stage]:
         """Copies of what was trained anew since, upon which nothing was trained.
@@ -261,32 +261,30 @@ class Campaign:
         """
         run, found = self.run_of(system), []
         for stage in stages:
-            source, target = self._source(system, stage), run.stage(stage)
-            if source is None or not copies.is_outdated(source, target, SYSTEMS[system].within):
+            copy = self._copy(system, stage)
+            if copy is None or not copy.is_outdated:
                 continue
             own = [s for s in run.begun() if SYSTEMS[system].trains(s)
-                   and self._source(system, s) is None]  # fmt: skip
+                   and self._copy(system, s) is None]  # fmt: skip
             if upon := copies.trained_upon(stage, self.recipe_of(system), own):
-                raise copies.outdated(source, target, upon)
+                raise copy.outdated(upon)
             found.append(stage)
         return found
 
     def _offer(self, clean: StageDirectory) -> None:
         """Make a clean segmenter that of all noises, where there is none yet."""
-        if self.clean.status != "finished":
-            copies.take(clean, self.clean)
+        if clean.status == "finished" and self.clean.status != "finished":
+            Copy(clean, self.clean).take()
 
     def _take(self, system: str, stage: Stage, prepared: Training) -> None:
-        """Copy a stage that has been trained elsewhere already."""
-        source, target = self._source(system, stage), self.run_of(system).stage(stage)
-        if source is None:
+        """Take over a stage that has been trained elsewhere already."""
+        copy = self._copy(system, stage)
+        if copy is None or not copy.is_due:
             return
-        within = SYSTEMS[system].within
-        larger = None if within == WHOLE else training.starting_network(prepared, stage)
-        if copies.take(source, target, within, larger):
-            prepared.watcher.warn(
-                f"{target.path} had other weights than {source.path}: they are its now."
-            )
+        is_outdated = copy.is_outdated
+        copy.take(partial(training.starting_network, prepared, stage))
+        if is_outdated:
+            prepared.watcher.warn(copy.replaced)
 
     @property
     def clean(self) -> StageDirectory:

@@ -60,8 +60,8 @@ def _miou(*pairs: tuple[str, str]) -> tuple[Comparison, ...]:
 S1_LONGER = "S1 starts from S, trained on clean images: it has seen noisy ones, for one stage more."
 S2_LONGER = "S2 starts from the trained S1: it has been trained for one stage more."
 JOINT = (
-    f"{S2_LONGER} In the joint network both segmenters start from S, as S1 does, its denoiser from "
-    "random weights, and it has S1's steps."
+    "The joint network starts from S in both segmenters and from a random denoiser, and is trained "
+    "as S1 is; S1D1S2 has been trained for two stages more, those of D1 and S2."
 )
 LATER_LONGER = (
     "Every segmenter starts from the one before: a later one has been trained for more stages."

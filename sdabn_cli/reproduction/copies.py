@@ -1,11 +1,12 @@
-"""Stages that systems share: trained once, copied, and held to what they are copies of."""
+"""Stages that systems share: trained once, taken over, and held to what they come from."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
-from torch import nn
+from torch import Tensor, nn
 
 from sdabn_cli import networks
 from sdabn_cli.assembly import prefix_of
@@ -13,70 +14,127 @@ from sdabn_cli.description import sha256_of
 from sdabn_cli.errors import SdabnError
 from sdabn_cli.files import write_atomically
 from sdabn_cli.recipe import Recipe
-from sdabn_cli.reproduction.systems import WHOLE, order
+from sdabn_cli.reproduction.systems import order
 from sdabn_cli.runs import StageDirectory
 from sdabn_cli.schedule import Stage
 
 
-def is_outdated(
-    source: StageDirectory, target: StageDirectory, within: tuple[str, ...] = WHOLE
-) -> bool:
-    """Whether both are finished, with different weights.
+@dataclass(frozen=True)
+class Copy:
+    """A stage that is a copy of another system's.
 
-    Args:
+    Attributes:
         source: What is copied.
-        target: Its copy, or a larger network that holds copies.
-        within: Where they lie in the target; see ``systems.System``.
+        target: Its copy, or where that will be.
     """
-    if {source.status, target.status} != {"finished"}:
-        return False
-    if within == WHOLE:
-        return sha256_of(source.weights) != sha256_of(target.weights)
-    held, given = networks.read_weights(target.weights), networks.read_weights(source.weights)
-    return not all(
-        (name := f"{beginning}{own}") in held and held[name].equal(tensor)
-        for beginning in within
-        for own, tensor in given.items()
-    )
 
+    source: StageDirectory
+    target: StageDirectory
 
-def take(
-    source: StageDirectory,
-    target: StageDirectory,
-    within: tuple[str, ...] = WHOLE,
-    larger: nn.Module | None = None,
-) -> bool:
-    """Copy a finished stage, unless the target is its copy already.
+    @property
+    def is_outdated(self) -> bool:
+        """Whether both are finished, with different weights."""
+        if {self.source.status, self.target.status} != {"finished"}:
+            return False
+        return sha256_of(self.source.weights) != sha256_of(self.target.weights)
 
-    The weights come last, for they say that it is finished.
+    @property
+    def is_due(self) -> bool:
+        """Whether there is something to take over."""
+        missing = self.target.status != "finished"
+        return self.source.status == "finished" and (missing or self.is_outdated)
 
-    Args:
-        source: What is copied.
-        target: Where to.
-        within: Where the copies lie in the target; see ``systems.System``.
-        larger: The target's network with random weights, where it is not the source's.
+    def take(self, build: Callable[[], nn.Module] | None = None) -> None:
+        """Take it over. The weights come last, for they say that it is finished.
 
-    Returns:
-        Whether the copy took the place of other weights.
-    """
-    outdated = is_outdated(source, target, within)
-    if source.status != "finished" or (target.status == "finished" and not outdated):
-        return False
-    if target.path.exists():
-        shutil.rmtree(target.path)  # pictures, states and other weights of what it was
-    target.path.mkdir(parents=True)
-    if larger is not None:
-        given = networks.read_weights(source.weights)
-        networks.overlay(
-            larger, {f"{beginning}{own}": w for beginning in within for own, w in given.items()}
+        Args:
+            build: Builds the target's network with random weights; a copy of all needs none.
+        """
+        content = self.source.weights.read_bytes()
+        _clear(self.target)
+        for path in self.source.path.glob("metrics.jsonl"):
+            shutil.copyfile(path, self.target.path / path.name)
+        write_atomically(self.target.weights, lambda file: file.write(content))
+
+    @property
+    def replaced(self) -> str:
+        """Says that other weights were there before."""
+        return f"{self.target.path} had other weights than {self.source.path}: they are its now."
+
+    def outdated(self, upon: Iterable[Stage]) -> SdabnError:
+        """Says that stages were trained upon a copy of what was trained anew since.
+
+        Args:
+            upon: Stages beside the copy that were trained upon it.
+        """
+        ids, verb, remove = _told(self.target, upon)
+        return SdabnError(
+            f"{self.target.path} is no copy of {self.source.path} any more: their weights differ, "
+            f"and {ids} beside the copy {verb} trained upon it.",
+            f"{remove}, to have them trained upon the new weights. Or, if the older ones are to "
+            f"stay, put {self.target.weights} into {self.source.path}.",
         )
-        networks.save_weights(target.weights, networks.weights_of(larger))
-        return outdated
-    for path in source.path.glob("metrics.jsonl"):
-        shutil.copyfile(path, target.path / path.name)
-    content = source.weights.read_bytes()
-    write_atomically(target.weights, lambda file: file.write(content))
-    return outdated
+
+
+@dataclass(frozen=True)
+class Holder(Copy):
+    """A larger network that starts with another system's network in it, random elsewhere.
+
+    Attributes:
+        places: Beginnings of names: where the copies lie in it.
+    """
+
+    places: tuple[str, ...]
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether it holds something else, as a damaged one does, or different ones."""
+        if self.target.status != "finished":
+            return False
+        try:
+            held = networks.read_weights(self.target.weights)
+        except SdabnError:
+            return True
+        if self.source.status == "finished":
+            given = networks.read_weights(self.source.weights)
+        else:  # one that was trained as a whole can be told all the same
+            first = self.places[0]
+            given = {n.removeprefix(first): w for n, w in held.items() if n.startswith(first)}
+        return not all(
+            name in held and held[name].equal(tensor) for name, tensor in self._placed(given)
+        )
+
+    def take(self, build: Callable[[], nn.Module]) -> None:
+        """Make the larger network, and write its weights.
+
+        Args:
+            build: Builds it with random weights.
+        """
+        larger = build()
+        networks.overlay(larger, dict(self._placed(networks.read_weights(self.source.weights))))
+        _clear(self.target)
+        networks.save_weights(self.target.weights, networks.weights_of(larger))
+
+    @property
+    def replaced(self) -> str:
+        """Says that other weights were there before."""
+        return f"{self.target.path} did not hold the weights of {self.source.path}: it does now."
+
+    def outdated(self, upon: Iterable[Stage]) -> SdabnError:
+        """Says that stages were trained upon another one.
+
+        Args:
+            upon: Stages beside it that were trained upon it.
+        """
+        ids, verb, remove = _told(self.target, upon)
+        return SdabnError(
+            f"{self.target.path} does not hold the weights of {self.source.path}, and "
+            f"{ids} beside it {verb} trained upon it.",
+            f"{remove}, to have them trained upon a network that does.",
+        )
+
+    def _placed(self, given: dict[str, Tensor]) -> list[tuple[str, Tensor]]:
+        return [(f"{place}{name}", w) for place in self.places for name, w in given.items()]
 
 
 def trained_upon(stage: Stage, recipe: Recipe, begun: Iterable[Stage]) -> list[Stage]:
@@ -97,20 +155,14 @@ def trained_upon(stage: Stage, recipe: Recipe, begun: Iterable[Stage]) -> list[S
     return found
 
 
-def outdated(source: StageDirectory, target: StageDirectory, upon: Iterable[Stage]) -> SdabnError:
-    """Says that stages were trained upon a copy of what was trained anew since.
+def _clear(target: StageDirectory) -> None:
+    if target.path.exists():
+        shutil.rmtree(target.path)  # pictures, states and other weights of what it was
+    target.path.mkdir(parents=True)
 
-    Args:
-        source: What was trained anew.
-        target: The copy of what it was before.
-        upon: Stages beside the copy that were trained upon it.
-    """
+
+def _told(target: StageDirectory, upon: Iterable[Stage]) -> tuple[str, str, str]:
+    """Names of the stages that stand upon a copy, their verb, and what to do about them."""
     ids = [stage.id for stage in upon]
-    places = [str(target.path.parent / id_) for id_ in ids]
-    verb = "was" if len(ids) == 1 else "were"
-    return SdabnError(
-        f"{target.path} is no copy of {source.path} any more: their weights differ, and "
-        f"{', '.join(ids)} beside the copy {verb} trained upon it.",
-        f"Remove {' and '.join(places)}, to have them trained upon the new weights. Or, if the "
-        f"older ones are to stay, put {target.weights} into {source.path}.",
-    )
+    folders = " and ".join(str(target.path.parent / id_) for id_ in ids)
+    return ", ".join(ids), "was" if len(ids) == 1 else "were", f"Remove {folders}"

@@ -11,9 +11,6 @@ from sdabn_cli.errors import SdabnError
 from sdabn_cli.recipe import Recipe, validate
 from sdabn_cli.schedule import Stage
 
-#: Where shared weights lie in a network of the same kind.
-WHOLE = ("",)
-
 
 @dataclass(frozen=True)
 class System:
@@ -23,9 +20,9 @@ class System:
         name: Short name, also that of its run directory.
         meaning: What it is, in the paper's words.
         changes: Keys of the recipe, by their dotted names.
-        shares: Stages that equal those of the system ``sdb``, and are not trained again.
-        within: Beginnings of names: where the weights of a shared segmenter lie in a larger one
-            that holds it, once or more; what else that has is random.
+        shares: Stages of the system ``sdb`` that are taken over, and not trained again.
+        places: Where the segmenter of a shared stage lies in the system's own, larger one, once or
+            more: beginnings of its tensors' names. Empty where both are the same.
         is_trained: Whether its denoisers have anything to train.
         own_key: Key of the recipe that may be set for it alone; empty for none.
     """
@@ -34,7 +31,7 @@ class System:
     meaning: str
     changes: dict[str, Any]
     shares: tuple[str, ...] = ()
-    within: tuple[str, ...] = WHOLE
+    places: tuple[str, ...] = ()
     is_trained: bool = True
     own_key: str = ""
 
