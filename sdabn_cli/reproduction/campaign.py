@@ -6,8 +6,8 @@
 
 Stages that two systems have in common are trained once and copied, or put into a larger network,
 and stay what they are: what is trained anew takes their place, unless something was trained upon
-them. ``data.json`` beside them says
-which data they have seen; trainings on other data are not taken for them.
+them. ``data.json`` beside them says which data they have seen; trainings on other data are not
+taken for them.
 """
 
 from __future__ import annotations
