@@ -13,6 +13,7 @@ import yaml
 from fixtures_cli import flat, sdabn
 from fixtures_data import save
 
+from sdabn_cli import recipefiles
 from sdabn_cli.reproduction import claims
 
 #: Those of the paper, and one of the noisy images where there are denoisers.
@@ -227,6 +228,42 @@ def test_a_cpu_has_a_recipe_for_every_data_set_of_the_paper(request, dataset):
 
     assert result.exit_code == 0, result.stderr
     assert "sdb s0, 1900 steps" in result.stderr
+
+
+@pytest.mark.parametrize("dataset", ["camvid_tree", "cityscapes", "outdoorseg"])
+def test_table_5_has_a_recipe_of_its_own_on_a_cpu(request, dataset, tiny_plugins):
+    root, name = request.getfixturevalue(dataset), dataset.removesuffix("_tree")
+    asked = ("--dataset", name, "--data", root, "--dry-run", "--json", "--device", "cpu",
+             "--set", "segmenter=tiny", "--set", "denoiser=tiny")  # fmt: skip
+    wanted = {
+        "table5 --without plus": f"{name}/table5-cpu",
+        "table4": f"{name}/awgn50-cpu",
+        "table5 --without plus --budget full": f"{name}/awgn50",
+        f"table5 --without plus --recipe {name}/awgn50-cpu": f"{name}/awgn50-cpu",
+    }
+
+    used = {
+        what: json.loads(sdabn("reproduce", *what.split(), *asked).stdout)["recipes"]
+        for what in wanted
+    }
+
+    assert used == {what: {"gaussian:sigma=50": recipe} for what, recipe in wanted.items()}
+    smaller = recipefiles.load(f"{name}/awgn50-cpu", ["segment.crop=[128, 160]"])
+    assert recipefiles.load(f"{name}/table5-cpu") == smaller
+
+
+def test_a_table_with_a_recipe_of_its_own_has_a_directory_of_its_own(camvid_tree, tiny_plugins):
+    few = ["segmenter=tiny", "denoiser=tiny", "segment.steps=1", "denoise.steps=1",
+           "segment.crop=[16,16]", "denoise.crop=[16,16]"]  # fmt: skip
+
+    made = sdabn("reproduce", "table5", "--dataset", "camvid", "--data", camvid_tree, "--without",
+                 "plus", "--device", "cpu", "--markdown", "made.md",
+                 *(part for each in few for part in ("--set", each)))  # fmt: skip
+
+    assert made.exit_code == 0, made.stderr
+    assert [path.name for path in Path("runs").iterdir()] == ["reproduce-camvid-cpu-table5"]
+    assert "Recipe: camvid/table5-cpu." in Path("made.md").read_text()
+    assert flat("trained by the recipe camvid/table5-cpu") in flat(made.stderr)
 
 
 def test_what_only_left_out_systems_need_is_not_trained(reproduced):

@@ -41,7 +41,10 @@ def reproduce(
     ] = None,
     data: DataRoot = None,
     budget: Annotated[
-        str, typer.Option(help="cpu (hours) or full (days on a GPU): which recipe of the data set.")
+        str,
+        typer.Option(
+            help="cpu (hours) or full (days on a GPU): which recipe of the data set and the table."
+        ),
     ] = "cpu",
     recipe: Annotated[
         str | None,
@@ -64,7 +67,8 @@ def reproduce(
     run: Annotated[
         Path | None,
         typer.Option(
-            help="Directory of all trainings; runs/reproduce-DATASET-BUDGET by default.",
+            help="Directory of all trainings; runs/reproduce-DATASET-BUDGET by default, or "
+            "runs/reproduce-DATASET-BUDGET-TABLE where the table has a recipe of its own.",
             show_default=False,
         ),
     ] = None,
@@ -162,12 +166,13 @@ def _show_plan(planned: Plan, report: Path | None, markdown: Path | None, *, as_
     missing = planned.missing()
     told = _told_of(report, markdown)
     if as_json:
-        emit({"table": planned.table.name, "missing": missing} | told)
+        emit({"table": planned.table.name, "recipes": planned.recipes, "missing": missing} | told)
     for stage in missing:
         say(f"{stage['noise']}, seed {stage['seed']}: {stage['system']} {stage['stage']}, "
             f"{stage['steps']} steps")  # fmt: skip
     verb = "is" if len(missing) == 1 else "are"
-    say(f"{wording.counted(len(missing), 'stage')} {verb} to be trained.")
+    by = ", ".join(dict.fromkeys(planned.recipes.values()))
+    say(f"{wording.counted(len(missing), 'stage')} {verb} to be trained by the recipe {by}.")
     for what, path in told.items():
         say(f"{what.capitalize()}: {path}")
 
@@ -212,7 +217,7 @@ def _show(result: dict[str, Any]) -> None:
         title = f"{result['table']}: {result['caption']}; {each['noise']}"
         show_table(title, *wording.table(each["rows"]))
         say(wording.below(result))
-        show_table("What was trained", *wording.systems(each))
+        show_table(wording.trained(each), *wording.systems(each))
     for claim in result["claims"]:
         say(f"\n{claim['verdict'].upper()}: {claim['claim']} ({claim['noise']})")
         say(f"  {wording.cited(claim)}")

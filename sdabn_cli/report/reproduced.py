@@ -30,6 +30,7 @@ from sdabn_cli.report.words import (
     counted,
     figures_of,
     systems,
+    trained,
 )
 
 #: Tables whose rows lie along an axis, and its name.
@@ -126,7 +127,7 @@ def _table(told: Mapping[str, Any], each: Mapping[str, Any], notes: Sequence[str
 def _systems(each: Mapping[str, Any]) -> Table:
     """What was trained for a table."""
     heads, cells = systems(each)
-    return Table("What was trained", heads, cells)
+    return Table(trained(each), heads, cells)
 
 
 def _classes(each: Mapping[str, Any], notes: Sequence[str]) -> list[Block]:

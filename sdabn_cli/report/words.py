@@ -46,6 +46,11 @@ METRICS = {
 DATASETS = {"cityscapes": "Cityscapes", "outdoorseg": "OutdoorSeg"}
 
 
+def trained(table: Mapping[str, Any]) -> str:
+    """Title of ``systems``."""
+    return f"What was trained by the recipe {table['recipe']}"
+
+
 def systems(each: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     """Heads and cells of what was trained for a table: every system, its networks and its steps."""
     cells = [

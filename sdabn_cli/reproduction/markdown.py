@@ -76,7 +76,8 @@ def render(result: Mapping[str, Any], command: str) -> str:
     lines = [f"### {result['table']}: {result['caption']}", "", "```bash", command, "```", ""]
     for each in result["tables"]:
         heads, rows = wording.table(each["rows"])
-        lines += [f"Noise: {each['noise']}.", "", *_table(heads, rows), ""]
+        made = f"Noise: {each['noise']}. Recipe: {each['recipe']}."
+        lines += [made, "", *_table(heads, rows), ""]
         lines += [wording.below(result), "", *_table(*wording.systems(each)), ""]
     if result["claims"]:
         heads = ["claim", "differences, with 95 % intervals", "verdict"]

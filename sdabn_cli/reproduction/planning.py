@@ -31,6 +31,7 @@ class Plan:
         table: The table.
         dataset: Name of the data set.
         campaigns: A list a noise, with a campaign a seed.
+        recipes: The recipe of each noise, by name or path.
         protocol: Name of the protocol.
         limit: Measure this many images; None for all.
         without: Systems that are left out.
@@ -41,6 +42,7 @@ class Plan:
     table: Table
     dataset: str
     campaigns: dict[str, list[Campaign]]
+    recipes: dict[str, str]
     protocol: str
     limit: int | None
     without: tuple[str, ...]
@@ -103,12 +105,13 @@ def plan(
         name: Of the table, such as ``table3``.
         dataset: Data set plug-in with its options; None for that of the recipe, or drawn scenes.
         data: Its directory.
-        budget: ``cpu`` or ``full``: which recipe of the data set.
+        budget: ``cpu`` or ``full``: which recipe of the data set, or of the table on it.
         recipe_name: A recipe of the user's own instead.
         overrides: Keys of the recipe, as ``KEY=VALUE``, or of a system, as ``SYSTEM:KEY=VALUE``.
         noises: Noises instead of the table's own.
         seeds: Number of seeds.
-        run: Directory of everything; ``runs/reproduce-DATASET-BUDGET`` by default.
+        run: Directory of everything; ``runs/reproduce-DATASET-BUDGET`` by default, and ``-TABLE``
+            behind it where the table has a recipe of its own.
         protocol: Name of the protocol.
         limit: Measure this many images.
         without: Systems to leave out, such as ``bm3d``.
@@ -132,20 +135,28 @@ def plan(
     requests.check_without(table, without)
     requests.check_noises(table, noises)
     requests.check_overrides(overrides)
-    path = run or Path("runs") / f"reproduce-{file_name(plain)}-{budget}"
+    own_recipe = None if recipe_name else _own_recipe(plain, budget, table)
+    recipe_name = recipe_name or own_recipe
+    # What a table trains with settings of its own has nothing in common with the others.
+    ending = f"-{table.name}" if own_recipe else ""
+    path = run or Path("runs") / f"reproduce-{file_name(plain)}-{budget}{ending}"
     _check_place(path)
+    recipes = {
+        noise: recipe_name or _recipe_name(plain, budget, noise)
+        for noise in spelling.written_once(noises or table.noises(plain))
+    }
+    root = None if data is None else str(data)
     campaigns = {
         noise: [
             Campaign(
-                _recipe(recipe_name or _recipe_name(plain, budget, noise), dataset, overrides,
-                        noise=noise, seed=seed, data__root=None if data is None else str(data)),
+                _recipe(recipe, dataset, overrides, noise=noise, seed=seed, data__root=root),
                 path / f"seed{seed}",
                 own,
             )
             for seed in range(seeds)
         ]
-        for noise in spelling.written_once(noises or table.noises(plain))
-    }  # fmt: skip
+        for noise, recipe in recipes.items()
+    }
     chosen = next(iter(campaigns.values()))[0].base.data
     datasets.check_root(chosen.root, chosen.dataset.name, *(each.name for each in chosen.also))
     asked = next(iter(campaigns.values()))[0].base.precision if precision == "auto" else precision
@@ -154,7 +165,7 @@ def plan(
         noise: [_in_precision(campaign, compute.precision) for campaign in several]
         for noise, several in campaigns.items()
     }
-    planned = Plan(table, plain, campaigns, protocol, limit, tuple(without), {}, compute)
+    planned = Plan(table, plain, campaigns, recipes, protocol, limit, tuple(without), {}, compute)
     _check(planned)
     return planned
 
@@ -214,6 +225,12 @@ def _check(planned: Plan) -> None:
             planned.data[noise], classes = known[text]
             campaign.check(planned.points, planned.data[noise])
             requests.try_networks(campaign, planned.points, classes, tried)
+
+
+def _own_recipe(dataset: str, budget: str, table: Table) -> str | None:
+    """The recipe of a data set and a budget that is for one table alone, if there is one."""
+    name = f"{dataset}/{table.name}-{budget}"
+    return name if name in recipefiles.names() else None
 
 
 def _recipe_name(dataset: str, budget: str, noise: str) -> str:

@@ -38,8 +38,9 @@ def reproduce(
     Returns:
         table, caption, dataset, paper_dataset (whose figures in the paper stand beside those
         here), seeds, images, protocol (without noise, which every table tells; its seed is a list
-        where there are several); tables: noise, rows (label, denoised, segmented, parameters, each
-        with the paper's figures beside them, IoU of every class) and systems (see ``_systems``);
+        where there are several); tables: noise, recipe (name or path), rows (label, denoised,
+        segmented, parameters, each with the paper's figures beside them, IoU of every class) and
+        systems (see ``_systems``);
         claims: see ``_judged``; intervals: what their intervals are over.
     """
     found, judged, images = [], [], 0
@@ -62,6 +63,7 @@ def reproduce(
         rows = _noisy_row(planned, measured) + rows
         found.append({
             "noise": planned.table.under(noise),
+            "recipe": planned.recipes[noise],
             "rows": rows,
             "systems": _systems(planned, campaigns[0]),
         })  # fmt: skip

@@ -14,10 +14,11 @@ from sdabn_cli.report.words import (
     counted,
     figures_of,
     systems,
+    trained,
 )
 
 __all__ = [
-    "below", "cited", "compared", "counted", "systems", "table",
+    "below", "cited", "compared", "counted", "systems", "table", "trained",
 ]  # fmt: skip
 
 Row = Mapping[str, Any]
