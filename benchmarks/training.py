@@ -4,6 +4,7 @@
     python benchmarks/training.py --data CAMVID       # CamVid
     python benchmarks/training.py --data CAMVID --device cuda --steps 40 \
         --set data.workers=8 --set cuda_graphs=true
+    python benchmarks/training.py --data CAMVID --stages s1 --set segmenter=joint
 
 Both ways train the same stages of the recipe ``camvid/awgn50-cpu``: the same networks, crops, batch
 sizes, optimisers and losses. The straightforward way is eager, float32, NCHW, decodes the PNG of
@@ -49,7 +50,9 @@ def main() -> None:
         run = Run(Path(folder) / "run")
         compute = device.choose(options.device)
         prepare(run, chosen)
-        rows = [measure(Stage.parse(name), chosen, run, compute, options) for name in STAGES]
+        rows = [
+            measure(Stage.parse(name), chosen, run, compute, options) for name in options.stages
+        ]
     show_table(
         f"Seconds a step, median of {options.steps}; {compute}; torch {torch.__version__}",
         ["stage", "straightforward", "sdabn", "ratio", "waiting for data"],
@@ -62,6 +65,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, help="directory of CamVid; drawn scenes by default")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--steps", type=int, default=6, help="timed steps of every stage")
+    parser.add_argument("--stages", choices=STAGES, default=STAGES, nargs="+")
     parser.add_argument("--set", action="append", default=[], help="KEY=VALUE of sdabn's recipe")
     return parser.parse_args()
 
