@@ -102,8 +102,8 @@ def build_segmenter(
         arch, encoder, depths=[depth], in_channels=in_channels, classes=num_classes
     )
     # Nothing is removed: weights that the library itself has stored fit.
-    smp_networks.freeze(fitted.network, fitted.unused)
-    return SmpSegmenter(fitted.network, fitted.stride, in_channels)
+    smp_networks.freeze(fitted)
+    return SmpSegmenter(fitted.network, fitted.trial.stride, in_channels)
 
 
 def build_denoiser(
@@ -136,9 +136,9 @@ def build_denoiser(
     fitted = smp_networks.create(
         arch, encoder, depths=depths, in_channels=channels, classes=in_channels
     )
-    smp_networks.remove(fitted, channels)
-    smp_networks.freeze(fitted.network, fitted.unused)
-    return SmpDenoiser(fitted.network, fitted.stride, residual=residual)
+    smp_networks.remove_unused(fitted)
+    smp_networks.freeze(fitted)
+    return SmpDenoiser(fitted.network, fitted.trial.stride, residual=residual)
 
 
 def options_from(config: Mapping[str, object]) -> dict[str, object] | None:

@@ -7,6 +7,7 @@ computation: whether its parts fit, which sizes it takes, which parameters it us
 from __future__ import annotations
 
 import copy
+import functools
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from difflib import get_close_matches
@@ -47,19 +48,28 @@ USUAL = (
 )
 
 
-class Fitted(NamedTuple):
-    """A network that has been tried out.
+class Trial(NamedTuple):
+    """What is found out about a network by trying it.
 
     Attributes:
-        network: With random weights.
+        options: What the library is given to build it.
         stride: Height and width of its images must be multiples of this.
         unused: Names of the parameters that it has but never uses, such as an encoder's stages
             behind the last one that is asked for.
+        spares_unused: Whether it runs without the parts that hold nothing else.
     """
 
-    network: nn.Module
+    options: Mapping[str, Any]
     stride: int
     unused: frozenset[str]
+    spares_unused: bool
+
+
+class Fitted(NamedTuple):
+    """A network whose parts fit, with random weights, and what is known of it."""
+
+    network: nn.Module
+    trial: Trial
 
 
 def create(
@@ -77,19 +87,36 @@ def create(
     Raises:
         ValueError: If there is no such architecture or encoder, or they do not fit.
     """
+    trial = _try_out(arch, encoder, tuple(depths), in_channels=in_channels, classes=classes)
+    network = _build(arch, encoder, trial.options, in_channels=in_channels, classes=classes)
+    _guard_single_values(network)
+    return Fitted(network, trial)
+
+
+@functools.lru_cache(maxsize=64)  # a training builds the same networks for every stage
+def _try_out(
+    arch: str, encoder: str, depths: tuple[int | None, ...], *, in_channels: int, classes: int
+) -> Trial:
+    """Find options that work.
+
+    Raises:
+        ValueError: As ``create``.
+    """
     _check_names(arch, encoder)
     reasons: list[str] = []
     for options in (found for depth in depths for found in _variants(arch, encoder, depth)):
         try:
-            network = _build(arch, encoder, options, in_channels=in_channels, classes=classes)
+            # What is tried out takes no random numbers away from what is built.
+            with torch.random.fork_rng(devices=[]):
+                network = _build(arch, encoder, options, in_channels=in_channels, classes=classes)
             stride = _stride_of(network, in_channels)
             unused = _unused(network, in_channels, stride)
         except Exception as error:  # the library and timm raise errors of many kinds
             if not any(f"keyword argument '{name}'" in str(error) for name in ANY_SIZE):
                 reasons.append(_first_line(error))
         else:
-            _guard_single_values(network)
-            return Fitted(network, stride, unused)
+            spares = _runs_without(network, unused, in_channels, stride)
+            return Trial(options, stride, unused, spares)
     given = f" at depth {depths[0]}" if len(depths) == 1 and depths[0] is not None else ""
     raise ValueError(
         f"{arch} and the encoder {encoder!r} do not fit{given} "
@@ -97,41 +124,48 @@ def create(
     )
 
 
-def freeze(network: nn.Module, unused: Set[str]) -> None:
+def freeze(fitted: Fitted) -> None:
     """Freeze parameters that are never used.
 
     Otherwise several processes that train the network would wait for their gradients.
     """
-    for name, parameter in network.named_parameters():
-        if name in unused:
+    for name, parameter in fitted.network.named_parameters():
+        if name in fitted.trial.unused:
             parameter.requires_grad_(False)
 
 
-def remove(fitted: Fitted, in_channels: int) -> None:
-    """Remove the parts of a network that hold nothing but parameters that are never used.
+def remove_unused(fitted: Fitted) -> None:
+    """Remove the parts that hold nothing but parameters that are never used.
 
-    Args:
-        fitted: The network, which stays as it is where it cannot do without them.
-        in_channels: Channels of its input.
+    A network that cannot do without them stays as it is.
     """
-    removed = list(_unused_parts(fitted.network, fitted.unused))
-    for parent, name, _ in removed:
+    if fitted.trial.spares_unused:
+        _remove(fitted.network, fitted.trial.unused)
+
+
+def _remove(network: nn.Module, unused: Set[str]) -> None:
+    for parent, name in list(_unused_parts(network, unused)):
         setattr(parent, name, Skipped())
+
+
+def _runs_without(network: nn.Module, unused: Set[str], in_channels: int, stride: int) -> bool:
+    tried = _shadow(network).eval()
+    _remove(tried, unused)
     try:
-        _run(_shadow(fitted.network).eval(), in_channels, 1, fitted.stride, fitted.stride)
+        _run(tried, in_channels, 1, stride, stride)
     except Exception:
-        for parent, name, part in removed:
-            setattr(parent, name, part)
+        return False
+    return True
 
 
 def _unused_parts(
     network: nn.Module, unused: Set[str], prefix: str = ""
-) -> Iterator[tuple[nn.Module, str, nn.Module]]:
-    """Parents, names and modules."""
+) -> Iterator[tuple[nn.Module, str]]:
+    """Parents and names."""
     for name, part in network.named_children():
         inside = {f"{prefix}{name}.{own}" for own, _ in part.named_parameters()}
         if inside and inside <= unused:
-            yield network, name, part
+            yield network, name
         else:
             yield from _unused_parts(part, unused, f"{prefix}{name}.")
 

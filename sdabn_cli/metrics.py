@@ -3,6 +3,9 @@
 Denoising: PSNR and SSIM of every image, averaged over the images. Segmentation: one confusion
 matrix over the whole set, of which diagonal and sums are kept; classes that occur neither in the
 labels nor in the prediction do not count.
+
+torchmetrics is imported where it is used: that takes seconds, and most commands need no more of
+this module than the protocols.
 """
 
 from __future__ import annotations
@@ -12,8 +15,6 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torchmetrics.functional.classification import multiclass_confusion_matrix
-from torchmetrics.functional.image import structural_similarity_index_measure
 
 from sdabn_cli.errors import SdabnError, did_you_mean
 from sdabn_cli.labels import IGNORED
@@ -118,6 +119,8 @@ def ssim(estimate: Tensor, clean: Tensor) -> float | None:
         Wang et al., "Image Quality Assessment: From Error Visibility to Structural Similarity",
         IEEE Transactions on Image Processing 2004.
     """
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
     if min(clean.shape[-2:]) < WINDOW:
         return None
     _, similarity = structural_similarity_index_measure(
@@ -162,6 +165,8 @@ class SegmentationScore:
             labels: True class ids of the same shape, ``IGNORED`` where there are none.
             index: Number of the image.
         """
+        from torchmetrics.functional.classification import multiclass_confusion_matrix
+
         matrix = multiclass_confusion_matrix(
             prediction, labels, num_classes=self._num_classes, ignore_index=IGNORED
         )

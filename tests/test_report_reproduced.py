@@ -86,7 +86,7 @@ def reported(lines: dict[str, dict[str, list[float]]], table: str = "table3") ->
         "table": table, "caption": "Units", "dataset": "camvid", "paper_dataset": "cityscapes",
         "seeds": 1, "images": 101, "claims": [],
         "protocol": Protocol.named("default", precision="float32", noise=None, seed=0).as_dict(),
-        "tables": [{"noise": "poisson", "rows": rows, "systems": []}],
+        "tables": [{"noise": "poisson", "recipe": "mine", "rows": rows, "systems": []}],
     }  # fmt: skip
     made = report_of(told, {}, command="sdabn", versions={}, device="cpu")
     return fixtures_report.parse(render(made))

@@ -64,6 +64,15 @@ def without_gradient(network: nn.Module) -> list[str]:
     return [n for n, p in network.named_parameters() if p.grad is None or not p.grad.any()]
 
 
+@pytest.mark.parametrize("build", [build_segmenter, build_denoiser])
+def test_a_seed_gives_the_same_weights_whatever_was_tried_out_for_them(build):
+    # Its first options do not work.
+    first, second = (build("PAN", "tu-test_efficientnet").state_dict() for _ in range(2))
+
+    assert first.keys() == second.keys()
+    assert all(tensor.equal(second[name]) for name, tensor in first.items())
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["segmenter", "denoiser"])
 @pytest.mark.parametrize(("arch", "encoder"), PAIRS)
