@@ -115,7 +115,8 @@ def _stage(folder: Path, stage: Stage, recipe: Recipe, busy: bool) -> dict[str, 
     return {
         "id": stage.id,
         "status": "finished" if finished else "started" if started else "missing",
-        "step": reached.step if reached else 0,
+        # Weights alone, without log or state, say nothing of how they came about.
+        "step": reached.step if reached else None if finished and steps else 0,
         "steps": steps,
         "metric": metric,
         "best": best,

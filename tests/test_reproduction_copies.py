@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fixtures_cli import assert_refused
+from fixtures_cli import assert_refused, flat, sdabn
 from safetensors.torch import load_file, save_file
 
 RUNS = Path("all/seed0/gaussian-sigma-50")
@@ -129,6 +129,10 @@ def test_both_segmenters_of_the_joint_network_start_from_the_clean_one(reproduce
     denoiser = [n for n in joint if n.startswith("cascade.units.0.denoiser.")]
     assert len(joint) == 2 * len(clean) + len(denoiser)
     assert any(joint[name].any() for name in denoiser)  # random ones
+
+    shown = sdabn("runs", RUNS / "joint").stderr
+    assert flat("s0 finished - / 3") in flat(shown)  # it was not trained
+    assert flat("s1 finished 3 / 3") in flat(shown)
 
     again = reproduced("table5", "--without", "plus")
     planned = reproduced("table5", "--without", "plus", "--dry-run", "--json")

@@ -53,7 +53,7 @@ def _show(run: dict[str, Any]) -> None:
         [
             stage["id"],
             stage["status"],
-            f"{stage['step']:,} / {stage['steps']:,}",
+            f"{'-' if stage['step'] is None else format(stage['step'], ',')} / {stage['steps']:,}",
             _figure(stage),
             clock(stage["seconds"]),
             "?" if stage["seconds_left"] is None else clock(stage["seconds_left"]),
