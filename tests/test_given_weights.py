@@ -233,9 +233,9 @@ def test_two_processes_start_from_the_same_weights_as_one(tiny_recipe):
                "--set", "segmenter.init=own.pt", "--set", "denoiser.init=den.pt"]  # fmt: skip
 
     both = start(*TORCHRUN, *command, "--run", "both")
-    alone = start("-m", "sdabn_cli", *command, "--run", "alone")
+    alone = sdabn(*command, "--run", "alone")
 
-    assert (both.returncode, alone.returncode) == (0, 0), both.stderr + alone.stderr
+    assert (both.returncode, alone.exit_code) == (0, 0), both.stderr + alone.stderr
     assert [s["status"] for s in json.loads(both.stdout)["stages"]] == ["finished"] * 3
     assert equal(weights("s0", "both"), segmenter())
     figures = [

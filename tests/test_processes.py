@@ -65,10 +65,10 @@ def test_two_processes_learn_the_same_weights_as_one_and_measure_the_same(tiny_r
     if watched := importlib.util.find_spec("tensorboard"):
         cascade += ["--set", "tensorboard=true"]
 
-    alone = start(*ALONE, *cascade, "--run", "alone")
+    alone = sdabn(*cascade, "--run", "alone")
     both = start(*launcher, *cascade, "--run", "both")
 
-    assert alone.returncode == 0, alone.stderr
+    assert alone.exit_code == 0, alone.stderr
     assert both.returncode == 0, both.stderr
     assert "2 processes" in both.stderr
     assert "processes" not in alone.stderr
@@ -91,7 +91,7 @@ def test_two_processes_learn_the_same_weights_as_one_and_measure_the_same(tiny_r
         root = Path(tiny_recipe).parent / "camvid"
         measure = ["evaluate", "--run", "alone", "--dataset", "camvid", "--data", str(root),
                    "--device", "cpu", "--json", "--report", "report.html"]  # fmt: skip
-        one = start(*ALONE, *measure)
+        one = sdabn(*measure)
         shown = pictures(read("report.html"))
         two = start(*TORCHRUN, *measure)
         assert json.loads(one.stdout) | {"device": ""} == json.loads(two.stdout) | {"device": ""}
@@ -171,10 +171,10 @@ def test_real_networks_learn_over_two_processes_what_they_learn_in_one(tiny_reci
                     "segment.batch_size=4", "denoise.batch_size=4"):  # fmt: skip
         cascade += ["--set", setting]
 
-    alone = start(*ALONE, *cascade, "--run", "alone")
+    alone = sdabn(*cascade, "--run", "alone")
     both = start(*TORCHRUN, *cascade, "--run", "both")
 
-    assert (alone.returncode, both.returncode) == (0, 0), alone.stderr + both.stderr
+    assert (alone.exit_code, both.returncode) == (0, 0), alone.stderr + both.stderr
     # The loss of segmenters is computed in single precision, whatever the network's is.
     for stage, tolerance in (("s0", 1e-6), ("d1", 1e-12)):
         one, two = weights("alone", stage), weights("both", stage)
