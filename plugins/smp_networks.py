@@ -7,7 +7,6 @@ computation: whether its parts fit, which sizes it takes, which parameters it us
 from __future__ import annotations
 
 import copy
-import functools
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from difflib import get_close_matches
@@ -87,17 +86,26 @@ def create(
     Raises:
         ValueError: If there is no such architecture or encoder, or they do not fit.
     """
-    trial = _try_out(arch, encoder, tuple(depths), in_channels=in_channels, classes=classes)
-    network = _build(arch, encoder, trial.options, in_channels=in_channels, classes=classes)
+    asked = (arch, encoder, tuple(depths), in_channels, classes)
+    if asked in _TRIALS:
+        options = _TRIALS[asked].options
+        network = _build(arch, encoder, options, in_channels=in_channels, classes=classes)
+    else:
+        network, _TRIALS[asked] = _fitting(
+            arch, encoder, depths, in_channels=in_channels, classes=classes
+        )
     _guard_single_values(network)
-    return Fitted(network, trial)
+    return Fitted(network, _TRIALS[asked])
 
 
-@functools.lru_cache(maxsize=64)  # a training builds the same networks for every stage
-def _try_out(
-    arch: str, encoder: str, depths: tuple[int | None, ...], *, in_channels: int, classes: int
-) -> Trial:
-    """Find options that work.
+#: What was found out in this process: a training builds the same networks for every stage.
+_TRIALS: dict[tuple[Any, ...], Trial] = {}
+
+
+def _fitting(
+    arch: str, encoder: str, depths: Sequence[int | None], *, in_channels: int, classes: int
+) -> tuple[nn.Module, Trial]:
+    """Build a network with the first options that work.
 
     Raises:
         ValueError: As ``create``.
@@ -105,18 +113,19 @@ def _try_out(
     _check_names(arch, encoder)
     reasons: list[str] = []
     for options in (found for depth in depths for found in _variants(arch, encoder, depth)):
+        before = torch.get_rng_state()
         try:
-            # What is tried out takes no random numbers away from what is built.
-            with torch.random.fork_rng(devices=[]):
-                network = _build(arch, encoder, options, in_channels=in_channels, classes=classes)
+            network = _build(arch, encoder, options, in_channels=in_channels, classes=classes)
             stride = _stride_of(network, in_channels)
             unused = _unused(network, in_channels, stride)
         except Exception as error:  # the library and timm raise errors of many kinds
+            # The next one gets the random numbers that it gets where it is known to fit.
+            torch.set_rng_state(before)
             if not any(f"keyword argument '{name}'" in str(error) for name in ANY_SIZE):
                 reasons.append(_first_line(error))
         else:
             spares = _runs_without(network, unused, in_channels, stride)
-            return Trial(options, stride, unused, spares)
+            return network, Trial(options, stride, unused, spares)
     given = f" at depth {depths[0]}" if len(depths) == 1 and depths[0] is not None else ""
     raise ValueError(
         f"{arch} and the encoder {encoder!r} do not fit{given} "

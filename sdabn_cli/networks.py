@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import safetensors.torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
@@ -112,8 +113,24 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     Raises:
         SdabnError: If the file is missing or damaged.
     """
-    try:
+    with _damage_told(path):
         return safetensors.torch.load_file(path)
+
+
+def check_weights(path: Path) -> None:
+    """Make sure that a file of weights is whole, by its header and its size.
+
+    Raises:
+        SdabnError: As ``read_weights``.
+    """
+    with _damage_told(path), safe_open(path, framework="pt"):
+        pass
+
+
+@contextmanager
+def _damage_told(path: Path) -> Iterator[None]:
+    try:
+        yield
     except FileNotFoundError as error:
         raise SdabnError(f"The weights {path} are missing.") from error
     except (SafetensorError, OSError, ValueError) as error:

@@ -49,6 +49,9 @@ def test_a_reproduced_table_stands_beside_the_papers(reproduced):
     notes = [note.text for note in page.one("div", "block").all("p", "note")]
     assert notes[0] == "Noise: gaussian:sigma=50."
     assert "2 images of camvid" in notes[1]
+    trained = [note.text for note in page.all("p", "note") if note.text.startswith("Trained by")]
+    assert len(trained) == 1
+    assert "tiny.yaml; crops of " in trained[0]
     assert told["report"] == "report.html"
 
 
@@ -69,6 +72,9 @@ def test_a_reproduced_table_draws_this_runs_curves_and_the_papers(reproduced):
             assert [item.text for item in figure.one("ul", "legend").all("li")] == ["DDFN", "SDB"]
 
 
+MADE = {"name": "mine.yaml", "settings": [], "crops": {"d1": [8, 16]}}
+
+
 def reported(lines: dict[str, dict[str, list[float]]], table: str = "table3") -> Any:
     """The report of PSNR here and in the paper along units, by the beginning of the labels."""
     rows = [
@@ -86,7 +92,7 @@ def reported(lines: dict[str, dict[str, list[float]]], table: str = "table3") ->
         "table": table, "caption": "Units", "dataset": "camvid", "paper_dataset": "cityscapes",
         "seeds": 1, "images": 101, "claims": [],
         "protocol": Protocol.named("default", precision="float32", noise=None, seed=0).as_dict(),
-        "tables": [{"noise": "poisson", "recipe": "mine", "rows": rows, "systems": []}],
+        "tables": [{"noise": "poisson", "recipe": MADE, "rows": rows, "systems": []}],
     }  # fmt: skip
     made = report_of(told, {}, command="sdabn", versions={}, device="cpu")
     return fixtures_report.parse(render(made))

@@ -254,16 +254,31 @@ def test_table_5_has_a_recipe_of_its_own_on_a_cpu(request, dataset, tiny_plugins
 
 def test_a_table_with_a_recipe_of_its_own_has_a_directory_of_its_own(camvid_tree, tiny_plugins):
     few = ["segmenter=tiny", "denoiser=tiny", "segment.steps=1", "denoise.steps=1",
-           "segment.crop=[16,16]", "denoise.crop=[16,16]"]  # fmt: skip
+           "segment.crop=[16,24]", "denoise.crop=[16,16]"]  # fmt: skip
+    asked = ("reproduce", "table5", "--dataset", "camvid", "--data", camvid_tree, "--without",
+             "plus", "--device", "cpu", *(part for each in few for part in ("--set", each)),
+             )  # fmt: skip
 
-    made = sdabn("reproduce", "table5", "--dataset", "camvid", "--data", camvid_tree, "--without",
-                 "plus", "--device", "cpu", "--markdown", "made.md",
-                 *(part for each in few for part in ("--set", each)))  # fmt: skip
+    made = sdabn(*asked, "--markdown", "made.md", "--json")
+
+    named = sdabn(*asked, "--recipe", "camvid/table5-cpu", "--dry-run", "--json")
 
     assert made.exit_code == 0, made.stderr
     assert [path.name for path in Path("runs").iterdir()] == ["reproduce-camvid-cpu-table5"]
-    assert "Recipe: camvid/table5-cpu." in Path("made.md").read_text()
-    assert flat("trained by the recipe camvid/table5-cpu") in flat(made.stderr)
+    assert json.loads(named.stdout)["missing"] == []
+    told = (
+        "Trained by the recipe camvid/table5-cpu, with segmenter=tiny and denoiser=tiny and "
+        "segment.steps=1 and denoise.steps=1 and segment.crop=[16,24] and denoise.crop=[16,16]; "
+        "crops of 16 x 24 pixels (s0, s1, s2), 16 x 16 pixels (d1)."
+    )
+    assert told in Path("made.md").read_text()
+    assert flat(told) in flat(made.stderr)
+    (table,) = json.loads(made.stdout)["tables"]
+    assert table["recipe"] == {
+        "name": "camvid/table5-cpu",
+        "settings": few,
+        "crops": {"s0": [16, 24], "s1": [16, 24], "d1": [16, 16], "s2": [16, 24]},
+    }
 
 
 def test_what_only_left_out_systems_need_is_not_trained(reproduced):
@@ -317,6 +332,16 @@ def test_a_markdown_file_keeps_its_line_ends_and_marks_without_one(reproduced):
     assert content.startswith(b"Before.\r\n<!-- reproduced: figure2 of camvid -->\n### figure2")
     assert content.count(b"<!-- reproduced:") == content.count(b"<!-- end:") == 1
     assert b"Old." not in content
+
+
+def test_a_link_to_a_markdown_file_stays_one(reproduced):
+    Path("real.md").write_text("Before.\n")
+    Path("link.md").symlink_to("real.md")
+
+    reproduced("figure2", "--markdown", "link.md")
+
+    assert Path("link.md").is_symlink()
+    assert Path("real.md").read_text().startswith("Before.\n\n<!-- reproduced: figure2 of camvid")
 
 
 def test_a_markdown_file_gets_the_table_in_the_place_of_the_last_one(reproduced):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fixtures_cli import assert_refused, flat, sdabn
+from fixtures_cli import assert_refused, files, flat, sdabn
 from fixtures_data import save
 
 from sdabn_cli import recipefiles
@@ -289,6 +289,21 @@ def test_what_older_versions_have_trained_is_taken_where_nothing_says_otherwise(
     assert again.exit_code == 0, again.stderr
     assert "finished after" not in again.stderr
     assert len(list(Path("all").rglob("data.json"))) == 2
+
+
+@pytest.mark.parametrize("more", [(), ("--dry-run",)], ids=["for real", "dry"])
+@pytest.mark.parametrize("stage", ["gaussian-sigma-50/sdb/s1", "gaussian-sigma-50/img/d1", "clean"])
+def test_damaged_weights_are_named_before_anything_is_trained(reproduced, stage, more):
+    reproduced("table1")
+    folder = next(Path("all/seed0").glob("clean-*/s0" if stage == "clean" else stage))
+    weights = folder / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-10])
+    before = files(Path("all"))
+
+    refused = reproduced("table1", *more)
+
+    assert_refused(refused, f"{weights} are damaged", f"Remove {folder}", "trained anew")
+    assert files(Path("all")) == before
 
 
 @pytest.mark.parametrize("more", [(), ("--dry-run",)], ids=["for real", "dry"])

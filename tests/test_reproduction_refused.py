@@ -27,6 +27,9 @@ def test_a_file_that_takes_no_table_is_refused_before_anything_is_trained(conten
 @pytest.mark.parametrize(
     ("option", "target", "parts"),
     [("--markdown", "file/results.md", ["--markdown", "cannot be written to"]),
+     ("--markdown", "page.html", ["name of a web page", "Name it", "page.md", "--report"]),
+     ("--markdown", "/dev/null", ["/dev/null is no file", "Name a text file"]),
+     ("--markdown", ".", ["is no file", "Name a text file"]),
      ("--run", "file/run", ["--run file/run: file is a file"]),
      ("--run", 300 * "a", ["--run aaa", "name too long", "Give another directory"])],
 )  # fmt: skip
@@ -93,6 +96,12 @@ def test_a_place_that_cannot_be_written_to_is_refused_at_once(option, target, pa
         (["table1", "--precision", "half"], ["no precision 'half'"]),
         (["table1", "--set", "data.dataset=camvid"],
          ["reproduce decides data.dataset", "--dataset"]),
+        (["table1", "--set", "data={dataset: camvid}"],
+         ["data={dataset:camvid}", "reproduce decides data.dataset", "--dataset"]),
+        (["table3", "--set", "stages.s3.from_first=true"],
+         ["stages.s3.from_first", "reproduce decides segment.from_first"]),
+        (["table3", "--set", "stages={s3: {from_first: true}}"],
+         ["stages.s3.from_first", "reproduce decides segment.from_first"]),
         (["table1", "--set", "data.root=here"], ["reproduce decides data.root", "--data"]),
         (["table5", "--set", "segmenter=smp:arch=Unet"],
          ["S1+ is a wider and deeper hrnet", "smp:arch=Unet", "--set plus:segmenter",

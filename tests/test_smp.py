@@ -66,8 +66,8 @@ def without_gradient(network: nn.Module) -> list[str]:
 
 @pytest.mark.parametrize("build", [build_segmenter, build_denoiser])
 def test_a_seed_gives_the_same_weights_whatever_was_tried_out_for_them(build):
-    # Its first options do not work.
-    first, second = (build("PAN", "tu-test_efficientnet").state_dict() for _ in range(2))
+    # Its first options do not work, which is noticed once random numbers are drawn.
+    first, second = (build("PAN", "vgg11").state_dict() for _ in range(2))
 
     assert first.keys() == second.keys()
     assert all(tensor.equal(second[name]) for name, tensor in first.items())

@@ -166,7 +166,8 @@ def _show_plan(planned: Plan, report: Path | None, markdown: Path | None, *, as_
     missing = planned.missing()
     told = _told_of(report, markdown)
     if as_json:
-        emit({"table": planned.table.name, "recipes": planned.recipes, "missing": missing} | told)
+        recipes = {"recipes": planned.recipes, "settings": list(planned.settings)}
+        emit({"table": planned.table.name, **recipes, "missing": missing} | told)
     for stage in missing:
         say(f"{stage['noise']}, seed {stage['seed']}: {stage['system']} {stage['stage']}, "
             f"{stage['steps']} steps")  # fmt: skip
@@ -217,7 +218,8 @@ def _show(result: dict[str, Any]) -> None:
         title = f"{result['table']}: {result['caption']}; {each['noise']}"
         show_table(title, *wording.table(each["rows"]))
         say(wording.below(result))
-        show_table(wording.trained(each), *wording.systems(each))
+        show_table("What was trained", *wording.systems(each))
+        say(wording.recipe(each))
     for claim in result["claims"]:
         say(f"\n{claim['verdict'].upper()}: {claim['claim']} ({claim['noise']})")
         say(f"  {wording.cited(claim)}")

@@ -29,8 +29,8 @@ from sdabn_cli.report.words import (
     compared,
     counted,
     figures_of,
+    recipe,
     systems,
-    trained,
 )
 
 #: Tables whose rows lie along an axis, and its name.
@@ -127,7 +127,7 @@ def _table(told: Mapping[str, Any], each: Mapping[str, Any], notes: Sequence[str
 def _systems(each: Mapping[str, Any]) -> Table:
     """What was trained for a table."""
     heads, cells = systems(each)
-    return Table(trained(each), heads, cells)
+    return Table("What was trained", heads, cells, [recipe(each)])
 
 
 def _classes(each: Mapping[str, Any], notes: Sequence[str]) -> list[Block]:

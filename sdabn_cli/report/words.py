@@ -46,9 +46,15 @@ METRICS = {
 DATASETS = {"cityscapes": "Cityscapes", "outdoorseg": "OutdoorSeg"}
 
 
-def trained(table: Mapping[str, Any]) -> str:
-    """Title of ``systems``."""
-    return f"What was trained by the recipe {table['recipe']}"
+def recipe(each: Mapping[str, Any]) -> str:
+    """What the systems of a reproduced table were trained by, and on crops of which size."""
+    used = each["recipe"]
+    changed = f", with {' and '.join(used['settings'])}" if used["settings"] else ""
+    by_size: dict[str, list[str]] = {}
+    for stage, (height, width) in used["crops"].items():
+        by_size.setdefault(f"{height} x {width}", []).append(stage)
+    crops = ", ".join(f"{size} pixels ({', '.join(ids)})" for size, ids in by_size.items())
+    return f"Trained by the recipe {used['name']}{changed}; crops of {crops}."
 
 
 def systems(each: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:

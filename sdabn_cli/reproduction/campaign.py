@@ -23,7 +23,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sdabn_cli import training
+from sdabn_cli import networks, training
 from sdabn_cli.changes import decisive_settings, obeys_validation
 from sdabn_cli.choices import Settings
 from sdabn_cli.device import Compute
@@ -113,14 +113,15 @@ class Campaign:
 
         Raises:
             SdabnError: If a run directory is another recipe's, with keys that differ, if its
-                stages have seen other data, or were trained upon copies of what is another stage
-                by now.
+                weights are damaged, its stages have seen other data, or were trained upon copies
+                of what is another stage by now.
         """
         for system, stages in self.stages(points).items():
             try:
                 self.run_of(system).check_recipe(self.recipe_of(system))
             except AnotherRecipe as error:
                 raise SdabnError(error.problem, ELSEWHERE) from error
+            self._check_weights(system, stages)
             self._outdated(system, stages)
         for folder, decisive in self._seen(data, self._begun()).items():
             known = _read_data(folder)
@@ -252,6 +253,22 @@ class Campaign:
             return None
         places = SYSTEMS[system].places
         return Holder(source, target, places) if places else Copy(source, target)
+
+    def _check_weights(self, system: str, stages: Iterable[Stage]) -> None:
+        """Refuse damaged weights, but for those of copies, which are taken anew."""
+        run = self.run_of(system)
+        found = [run.stage(stage) for stage in stages if self._copy(system, stage) is None]
+        for directory in [self.clean, *found] if system == FIRST else found:
+            if directory.status != "finished":
+                continue
+            try:
+                networks.check_weights(directory.weights)
+            except SdabnError as error:
+                raise SdabnError(
+                    error.problem,
+                    f"Remove {directory.path}, and what was trained upon it, to have them trained "
+                    "anew.",
+                ) from error
 
     def _outdated(self, system: str, stages: Iterable[Stage]) -> list[Stage]:
         """Copies of what was trained anew since, upon which nothing was trained.

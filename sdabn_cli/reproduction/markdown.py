@@ -19,7 +19,12 @@ def check_target(path: Path, table: str, dataset: str) -> None:
         SdabnError: If it is no text file or cannot be written, or a table begins in it without an
             end.
     """
-    _parts(path, table, dataset)
+    _parts(_target(path), table, dataset)
+
+
+def _target(path: Path) -> Path:
+    """The file that a link leads to, so that the link stays one."""
+    return Path(os.path.realpath(path))
 
 
 def put(path: Path, result: Mapping[str, Any], command: str) -> None:
@@ -33,6 +38,7 @@ def put(path: Path, result: Mapping[str, Any], command: str) -> None:
     Raises:
         SdabnError: As ``check_target``, and if the file cannot be written.
     """
+    path = _target(path)
     before, after = _parts(path, result["table"], result["dataset"])
     begin, end = _marks(result["table"], result["dataset"])
     text = f"{before}{begin}\n{render(result, command)}{end}\n{after}"
@@ -48,8 +54,15 @@ def _marks(table: str, dataset: str) -> tuple[str, str]:
 def _parts(path: Path, table: str, dataset: str) -> tuple[str, str]:
     """What stands before and after the table in a file."""
     require_writable(path, "--markdown")  # a new file takes the place of an old one
+    if path.suffix.lower() in (".html", ".htm"):
+        raise SdabnError(
+            f"--markdown {path}: that is the name of a web page.",
+            f"Name it {path.with_suffix('.md')}; --report writes a page to look at.",
+        )
     if not os.path.lexists(path):
         return "", ""
+    if path.exists() and not path.is_file():
+        raise SdabnError(f"--markdown {path} is no file.", "Name a text file, or a new one.")
     try:
         text = path.read_bytes().decode("utf-8")  # line ends as they are
     except (OSError, UnicodeDecodeError) as error:
@@ -76,9 +89,9 @@ def render(result: Mapping[str, Any], command: str) -> str:
     lines = [f"### {result['table']}: {result['caption']}", "", "```bash", command, "```", ""]
     for each in result["tables"]:
         heads, rows = wording.table(each["rows"])
-        made = f"Noise: {each['noise']}. Recipe: {each['recipe']}."
-        lines += [made, "", *_table(heads, rows), ""]
+        lines += [f"Noise: {each['noise']}.", "", *_table(heads, rows), ""]
         lines += [wording.below(result), "", *_table(*wording.systems(each)), ""]
+        lines += [wording.recipe(each), ""]
     if result["claims"]:
         heads = ["claim", "differences, with 95 % intervals", "verdict"]
         lines += [*_table(heads, map(_claim, result["claims"])), "", result["intervals"], ""]

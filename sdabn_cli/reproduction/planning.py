@@ -32,6 +32,7 @@ class Plan:
         dataset: Name of the data set.
         campaigns: A list a noise, with a campaign a seed.
         recipes: The recipe of each noise, by name or path.
+        settings: What was changed of it, as ``KEY=VALUE`` or ``SYSTEM:KEY=VALUE``.
         protocol: Name of the protocol.
         limit: Measure this many images; None for all.
         without: Systems that are left out.
@@ -43,6 +44,7 @@ class Plan:
     dataset: str
     campaigns: dict[str, list[Campaign]]
     recipes: dict[str, str]
+    settings: tuple[str, ...]
     protocol: str
     limit: int | None
     without: tuple[str, ...]
@@ -123,7 +125,7 @@ def plan(
         SdabnError: If a name or a value is wrong, or if it cannot be done: with the noise, without
             a package, with these data, in a directory that holds something else.
     """
-    table = tables.find(name)
+    table, settings = tables.find(name), tuple(overrides)
     overrides, own = requests.divided(overrides, table, without)
     if dataset is None:
         dataset = _own_dataset(recipe_name, overrides) if recipe_name else "scenes"
@@ -135,10 +137,10 @@ def plan(
     requests.check_without(table, without)
     requests.check_noises(table, noises)
     requests.check_overrides(overrides)
-    own_recipe = None if recipe_name else _own_recipe(plain, budget, table)
+    own_recipe = _own_recipe(plain, budget, table)
     recipe_name = recipe_name or own_recipe
     # What a table trains with settings of its own has nothing in common with the others.
-    ending = f"-{table.name}" if own_recipe else ""
+    ending = f"-{table.name}" if own_recipe and recipe_name == own_recipe else ""
     path = run or Path("runs") / f"reproduce-{file_name(plain)}-{budget}{ending}"
     _check_place(path)
     recipes = {
@@ -165,7 +167,9 @@ def plan(
         noise: [_in_precision(campaign, compute.precision) for campaign in several]
         for noise, several in campaigns.items()
     }
-    planned = Plan(table, plain, campaigns, recipes, protocol, limit, tuple(without), {}, compute)
+    planned = Plan(
+        table, plain, campaigns, recipes, settings, protocol, limit, tuple(without), {}, compute
+    )
     _check(planned)
     return planned
 

@@ -19,7 +19,7 @@ from sdabn_cli.reproduction.figures import PARAMETERS, printed, source
 from sdabn_cli.reproduction.measuring import Examiner, Figures, open_validation
 from sdabn_cli.reproduction.planning import Plan
 from sdabn_cli.reproduction.statistics import Interval, basis, miou_difference, psnr_difference
-from sdabn_cli.reproduction.systems import FIRST, SYSTEMS
+from sdabn_cli.reproduction.systems import FIRST, SYSTEMS, order
 from sdabn_cli.reproduction.tables import Row
 
 
@@ -38,7 +38,7 @@ def reproduce(
     Returns:
         table, caption, dataset, paper_dataset (whose figures in the paper stand beside those
         here), seeds, images, protocol (without noise, which every table tells; its seed is a list
-        where there are several); tables: noise, recipe (name or path), rows (label, denoised,
+        where there are several); tables: noise, recipe (see ``_recipe``), rows (label, denoised,
         segmented, parameters, each with the paper's figures beside them, IoU of every class) and
         systems (see ``_systems``);
         claims: see ``_judged``; intervals: what their intervals are over.
@@ -63,7 +63,7 @@ def reproduce(
         rows = _noisy_row(planned, measured) + rows
         found.append({
             "noise": planned.table.under(noise),
-            "recipe": planned.recipes[noise],
+            "recipe": _recipe(planned, noise),
             "rows": rows,
             "systems": _systems(planned, campaigns[0]),
         })  # fmt: skip
@@ -90,6 +90,23 @@ def _titled(
     several = sum(map(len, planned.campaigns.values())) > 1
     which = f"seed {campaign.base.seed}, {campaign.noise}: " if several else ""
     return lambda system: watching(f"{which}{system}")
+
+
+def _recipe(planned: Plan, noise: str) -> dict[str, Any]:
+    """What everything was trained by: name (or path), changed settings, and crops by stage.
+
+    Crops are told because figures of equal steps on other crops cannot be compared.
+    """
+    campaign = planned.campaigns[noise][0]
+    stages = {stage for found in campaign.stages(planned.points).values() for stage in found}
+    return {
+        "name": planned.recipes[noise],
+        "settings": list(planned.settings),
+        "crops": {
+            stage.id: list(campaign.base.for_stage(stage).crop)
+            for stage in sorted(stages, key=order)
+        },
+    }
 
 
 def _systems(planned: Plan, campaign: Campaign) -> list[dict[str, Any]]:

@@ -72,9 +72,11 @@ def check_overrides(overrides: Iterable[str]) -> None:
         SdabnError: With what to do instead.
     """
     for override in overrides:
-        key = override.partition("=")[0].strip()
+        key, _, value = override.partition("=")
+        whole = recipefiles.value_of(override, value)
+        inside = [f"{key.strip()}.{name}" for name in whole] if isinstance(whole, dict) else []
         for decided, instead in DECIDED.items():
-            if key == decided or key.startswith(f"{decided}."):
+            if any(k == decided or k.startswith(f"{decided}.") for k in (key.strip(), *inside)):
                 raise SdabnError(f"--set {override}: reproduce decides {decided} itself.", instead)
 
 
@@ -149,6 +151,12 @@ def _check_base(recipe: Recipe) -> None:
         raise SdabnError(
             f"The recipe has condition={recipe.condition}; reproduce needs condition=segmentation.",
             "Every system has its own condition: take it out of the recipe.",
+        )
+    starts = [name for name, own in recipe.stages.items() if own.get("from_first")]
+    for place in [f"stages.{name}" for name in starts] or ["segment"] * recipe.segment.from_first:
+        raise SdabnError(
+            f"The recipe has {place}.from_first; reproduce decides segment.from_first itself.",
+            DECIDED["segment.from_first"] + " Take it out.",
         )
     # Beside a stage's own weight that of dms would not count, not even beside 0.
     weights = {

@@ -13,12 +13,12 @@ from sdabn_cli.report.words import (
     compared,
     counted,
     figures_of,
+    recipe,
     systems,
-    trained,
 )
 
 __all__ = [
-    "below", "cited", "compared", "counted", "systems", "table", "trained",
+    "below", "cited", "compared", "counted", "recipe", "systems", "table",
 ]  # fmt: skip
 
 Row = Mapping[str, Any]
