@@ -267,8 +267,8 @@ def test_a_table_with_a_recipe_of_its_own_has_a_directory_of_its_own(camvid_tree
     assert [path.name for path in Path("runs").iterdir()] == ["reproduce-camvid-cpu-table5"]
     assert json.loads(named.stdout)["missing"] == []
     told = (
-        "Trained by the recipe camvid/table5-cpu, with segmenter=tiny and denoiser=tiny and "
-        "segment.steps=1 and denoise.steps=1 and segment.crop=[16,24] and denoise.crop=[16,16]; "
+        "Trained by the recipe camvid/table5-cpu, with segmenter=tiny, denoiser=tiny, "
+        "segment.steps=1, denoise.steps=1, segment.crop=[16,24], denoise.crop=[16,16]; "
         "crops of 16 x 24 pixels (s0, s1, s2), 16 x 16 pixels (d1)."
     )
     assert told in Path("made.md").read_text()

@@ -292,18 +292,27 @@ def test_what_older_versions_have_trained_is_taken_where_nothing_says_otherwise(
 
 
 @pytest.mark.parametrize("more", [(), ("--dry-run",)], ids=["for real", "dry"])
-@pytest.mark.parametrize("stage", ["gaussian-sigma-50/sdb/s1", "gaussian-sigma-50/img/d1", "clean"])
-def test_damaged_weights_are_named_before_anything_is_trained(reproduced, stage, more):
+@pytest.mark.parametrize(
+    ("stage", "upon"),
+    [("sdb/s1", ["sdb/d1"]), ("img/d1", []), ("clean", []), ("sdb/s0", []), ("ddfn/s1", [])],
+)
+def test_weights_that_are_cut_off_are_named_with_what_to_remove(reproduced, stage, upon, more):
     reproduced("table1")
-    folder = next(Path("all/seed0").glob("clean-*/s0" if stage == "clean" else stage))
+    runs = Path("all/seed0/gaussian-sigma-50")
+    folder = next(Path("all/seed0").glob("clean-*/s0")) if stage == "clean" else runs / stage
     weights = folder / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-10])
     before = files(Path("all"))
 
     refused = reproduced("table1", *more)
 
-    assert_refused(refused, f"{weights} are damaged", f"Remove {folder}", "trained anew")
+    removed = [folder, *(runs / each for each in upon)]
+    assert_refused(refused, f"{weights} are damaged", f"Remove {' and '.join(map(str, removed))};")
     assert files(Path("all")) == before
+    for each in removed:
+        shutil.rmtree(each)
+    again = reproduced("table1", *more)
+    assert again.exit_code == 0, again.stderr
 
 
 @pytest.mark.parametrize("more", [(), ("--dry-run",)], ids=["for real", "dry"])

@@ -27,7 +27,7 @@ def test_a_file_that_takes_no_table_is_refused_before_anything_is_trained(conten
 @pytest.mark.parametrize(
     ("option", "target", "parts"),
     [("--markdown", "file/results.md", ["--markdown", "cannot be written to"]),
-     ("--markdown", "page.html", ["name of a web page", "Name it", "page.md", "--report"]),
+     ("--markdown", "page.html", ["that is a web page", "Name a text file", "--report"]),
      ("--markdown", "/dev/null", ["/dev/null is no file", "Name a text file"]),
      ("--markdown", ".", ["is no file", "Name a text file"]),
      ("--run", "file/run", ["--run file/run: file is a file"]),

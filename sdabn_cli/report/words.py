@@ -49,7 +49,7 @@ DATASETS = {"cityscapes": "Cityscapes", "outdoorseg": "OutdoorSeg"}
 def recipe(each: Mapping[str, Any]) -> str:
     """What the systems of a reproduced table were trained by, and on crops of which size."""
     used = each["recipe"]
-    changed = f", with {' and '.join(used['settings'])}" if used["settings"] else ""
+    changed = f", with {', '.join(used['settings'])}" if used["settings"] else ""
     by_size: dict[str, list[str]] = {}
     for stage, (height, width) in used["crops"].items():
         by_size.setdefault(f"{height} x {width}", []).append(stage)

@@ -255,20 +255,25 @@ class Campaign:
         return Holder(source, target, places) if places else Copy(source, target)
 
     def _check_weights(self, system: str, stages: Iterable[Stage]) -> None:
-        """Refuse damaged weights, but for those of copies, which are taken anew."""
+        """Refuse weights that are cut off, before copies are compared and anything is trained."""
         run = self.run_of(system)
-        found = [run.stage(stage) for stage in stages if self._copy(system, stage) is None]
-        for directory in [self.clean, *found] if system == FIRST else found:
-            if directory.status != "finished":
+        for stage in stages:
+            copy = self._copy(system, stage)
+            if isinstance(copy, Holder):
+                continue  # which looks into its weights itself
+            if (system, stage) == (FIRST, CLEAN):
+                _check_whole(self.clean, ())
+            if run.stage(stage).status != "finished":
                 continue
-            try:
-                networks.check_weights(directory.weights)
-            except SdabnError as error:
-                raise SdabnError(
-                    error.problem,
-                    f"Remove {directory.path}, and what was trained upon it, to have them trained "
-                    "anew.",
-                ) from error
+            taken = copy is not None and copy.source.status == "finished"
+            upon = () if taken else self._trained_upon(system, stage)
+            _check_whole(run.stage(stage), [run.stage(later) for later in upon])
+
+    def _trained_upon(self, system: str, stage: Stage) -> list[Stage]:
+        """Stages that a system has trained or begun upon one of its stages."""
+        own = [s for s in self.run_of(system).begun() if SYSTEMS[system].trains(s)
+               and self._copy(system, s) is None]  # fmt: skip
+        return copies.trained_upon(stage, self.recipe_of(system), own)
 
     def _outdated(self, system: str, stages: Iterable[Stage]) -> list[Stage]:
         """Copies of what was trained anew since, upon which nothing was trained.
@@ -276,14 +281,12 @@ class Campaign:
         Raises:
             SdabnError: If something was.
         """
-        run, found = self.run_of(system), []
+        found = []
         for stage in stages:
             copy = self._copy(system, stage)
             if copy is None or not copy.is_outdated:
                 continue
-            own = [s for s in run.begun() if SYSTEMS[system].trains(s)
-                   and self._copy(system, s) is None]  # fmt: skip
-            if upon := copies.trained_upon(stage, self.recipe_of(system), own):
+            if upon := self._trained_upon(system, stage):
                 raise copy.outdated(upon)
             found.append(stage)
         return found
@@ -320,6 +323,24 @@ class Campaign:
         }
         digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:8]
         return StageDirectory(self.path / f"clean-{digest}" / CLEAN.id)
+
+
+def _check_whole(directory: StageDirectory, upon: Iterable[StageDirectory]) -> None:
+    """Refuse a finished stage whose weights are cut off.
+
+    Args:
+        directory: Of the stage.
+        upon: Those that were trained upon it.
+    """
+    if directory.status != "finished":
+        return
+    try:
+        networks.check_weights(directory.weights)
+    except SdabnError as error:
+        folders = " and ".join(str(each.path) for each in (directory, *upon))
+        raise SdabnError(
+            error.problem, f"Remove {folders}; what is not there is trained or copied anew."
+        ) from error
 
 
 def _told(settings: Settings, **which: set[str]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ def check_target(path: Path, table: str, dataset: str) -> None:
         SdabnError: If it is no text file or cannot be written, or a table begins in it without an
             end.
     """
-    _parts(_target(path), table, dataset)
+    _parts(path, table, dataset)
 
 
 def _target(path: Path) -> Path:
@@ -38,11 +38,10 @@ def put(path: Path, result: Mapping[str, Any], command: str) -> None:
     Raises:
         SdabnError: As ``check_target``, and if the file cannot be written.
     """
-    path = _target(path)
     before, after = _parts(path, result["table"], result["dataset"])
     begin, end = _marks(result["table"], result["dataset"])
     text = f"{before}{begin}\n{render(result, command)}{end}\n{after}"
-    write_atomically(path, lambda file: file.write(text.encode()))
+    write_atomically(_target(path), lambda file: file.write(text.encode()))
 
 
 def _marks(table: str, dataset: str) -> tuple[str, str]:
@@ -53,15 +52,16 @@ def _marks(table: str, dataset: str) -> tuple[str, str]:
 
 def _parts(path: Path, table: str, dataset: str) -> tuple[str, str]:
     """What stands before and after the table in a file."""
-    require_writable(path, "--markdown")  # a new file takes the place of an old one
-    if path.suffix.lower() in (".html", ".htm"):
+    target = _target(path)
+    require_writable(target, "--markdown")  # a new file takes the place of an old one
+    if {path.suffix.lower(), target.suffix.lower()} & {".html", ".htm"}:
         raise SdabnError(
-            f"--markdown {path}: that is the name of a web page.",
-            f"Name it {path.with_suffix('.md')}; --report writes a page to look at.",
+            f"--markdown {path}: that is a web page, by its name.",
+            "Name a text file, or a new one; --report writes a page to look at.",
         )
-    if not os.path.lexists(path):
+    if not os.path.lexists(target):
         return "", ""
-    if path.exists() and not path.is_file():
+    if not path.is_file():
         raise SdabnError(f"--markdown {path} is no file.", "Name a text file, or a new one.")
     try:
         text = path.read_bytes().decode("utf-8")  # line ends as they are

@@ -140,7 +140,7 @@ def plan(
     own_recipe = _own_recipe(plain, budget, table)
     recipe_name = recipe_name or own_recipe
     # What a table trains with settings of its own has nothing in common with the others.
-    ending = f"-{table.name}" if own_recipe and recipe_name == own_recipe else ""
+    ending = f"-{table.name}" if own_recipe and _is_file_of(recipe_name, own_recipe) else ""
     path = run or Path("runs") / f"reproduce-{file_name(plain)}-{budget}{ending}"
     _check_place(path)
     recipes = {
@@ -235,6 +235,11 @@ def _own_recipe(dataset: str, budget: str, table: Table) -> str | None:
     """The recipe of a data set and a budget that is for one table alone, if there is one."""
     name = f"{dataset}/{table.name}-{budget}"
     return name if name in recipefiles.names() else None
+
+
+def _is_file_of(name: str, shipped: str) -> bool:
+    """Whether a recipe's name or path leads to a recipe that comes with sdabn."""
+    return recipefiles.path_of(name).resolve() == recipefiles.path_of(shipped).resolve()
 
 
 def _recipe_name(dataset: str, budget: str, noise: str) -> str:

@@ -155,7 +155,8 @@ def _check_base(recipe: Recipe) -> None:
     starts = [name for name, own in recipe.stages.items() if own.get("from_first")]
     for place in [f"stages.{name}" for name in starts] or ["segment"] * recipe.segment.from_first:
         raise SdabnError(
-            f"The recipe has {place}.from_first; reproduce decides segment.from_first itself.",
+            f"{place}.from_first is set, in the recipe or by --set; reproduce decides "
+            "segment.from_first itself.",
             DECIDED["segment.from_first"] + " Take it out.",
         )
     # Beside a stage's own weight that of dms would not count, not even beside 0.
